@@ -1,0 +1,122 @@
+"""The ECG encoder: a 1-D ResNet over the leads, and the projector into the language model."""
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+from transformers.modeling_outputs import BaseModelOutputWithPooling
+
+from .configuration_meit import ECGEncoderConfig
+
+BLOCKS_PER_STAGE = {
+    18: (2, 2, 2, 2),
+    34: (3, 4, 6, 3),
+    50: (3, 4, 6, 3),
+    101: (3, 4, 23, 3),
+    152: (3, 8, 36, 3),
+}
+
+
+def _convolution(in_channels: int, out_channels: int, kernel_size: int, stride: int = 1) -> nn.Conv1d:
+    return nn.Conv1d(in_channels, out_channels, kernel_size, stride=stride, padding=kernel_size // 2, bias=False)
+
+
+class ResidualBlock(nn.Module):
+    """Residual block of He et al. 2016 (arXiv 1512.03385) in one dimension.
+
+    Depths below 50 use the basic block (two convolutions), the others the bottleneck (1, k, 1; four times as
+    wide at its end). The stride sits on the widest convolution.
+    """
+
+    def __init__(self, in_channels: int, width: int, kernel_size: int, stride: int, bottleneck: bool):
+        super().__init__()
+        out_channels = width * 4 if bottleneck else width
+        if bottleneck:
+            self.conv1, self.bn1 = _convolution(in_channels, width, 1), nn.BatchNorm1d(width)
+            self.conv2, self.bn2 = _convolution(width, width, kernel_size, stride), nn.BatchNorm1d(width)
+            self.conv3, self.bn3 = _convolution(width, out_channels, 1), nn.BatchNorm1d(out_channels)
+        else:
+            self.conv1, self.bn1 = (
+                _convolution(in_channels, width, kernel_size, stride),
+                nn.BatchNorm1d(width),
+            )
+            self.conv2, self.bn2 = _convolution(width, width, kernel_size), nn.BatchNorm1d(width)
+        self.bottleneck = bottleneck
+        self.downsample = None
+        if stride != 1 or in_channels != out_channels:
+            self.downsample = nn.Sequential(
+                _convolution(in_channels, out_channels, 1, stride), nn.BatchNorm1d(out_channels)
+            )
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        shortcut = hidden if self.downsample is None else self.downsample(hidden)
+        hidden = self.bn2(self.conv2(torch.relu(self.bn1(self.conv1(hidden)))))
+        if self.bottleneck:
+            hidden = self.bn3(self.conv3(torch.relu(hidden)))
+        return torch.relu(hidden + shortcut)
+
+
+class ECGEncoder(PreTrainedModel):
+    """1-D ResNet: (batch, leads, samples) -> one feature vector per ECG, and the features along time."""
+
+    config_class = ECGEncoderConfig
+    base_model_prefix = "ecg_encoder"
+    main_input_name = "ecg_values"
+    # It has no attention, so that whichever implementation the language model is given suits it.
+    _supports_sdpa = _supports_flash_attn = _supports_flex_attn = _supports_attention_backend = True
+
+    def __init__(self, config: ECGEncoderConfig):
+        super().__init__(config)
+        bottleneck = config.depth >= 50
+        channels = config.widths[0]
+        self.conv1 = _convolution(config.in_channels, channels, config.stem_kernel_size, stride=2)
+        self.bn1 = nn.BatchNorm1d(channels)
+        self.maxpool = nn.MaxPool1d(3, stride=2, padding=1)
+        stages = []
+        for stage, (width, num_blocks) in enumerate(zip(config.widths, BLOCKS_PER_STAGE[config.depth], strict=True)):
+            blocks = []
+            for block in range(num_blocks):
+                stride = 2 if stage > 0 and block == 0 else 1
+                blocks.append(ResidualBlock(channels, width, config.kernel_size, stride, bottleneck))
+                channels = width * 4 if bottleneck else width
+            stages.append(nn.Sequential(*blocks))
+        self.layer1, self.layer2, self.layer3, self.layer4 = stages
+        self.post_init()
+
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if isinstance(module, nn.Conv1d) and not getattr(module.weight, "_is_hf_initialized", False):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, ecg_values: torch.Tensor, **kwargs) -> BaseModelOutputWithPooling:
+        """Encode ECGs.
+
+        Args:
+            ecg_values: (batch, leads, samples), as `ECGFeatureExtractor` returns them.
+
+        Returns:
+            `pooler_output` (batch, hidden_size) and `last_hidden_state` (batch, samples / 32, hidden_size).
+
+        Raises:
+            ValueError: where the number of leads is not the encoder's.
+        """
+        leads = self.config.in_channels
+        if ecg_values.ndim != 3 or ecg_values.shape[1] != leads:
+            raise ValueError(
+                f"ecg_values has shape {tuple(ecg_values.shape)}; expected (batch, {leads} leads, samples)"
+            )
+        hidden = ecg_values.to(self.conv1.weight.dtype)
+        hidden = self.maxpool(torch.relu(self.bn1(self.conv1(hidden))))
+        hidden = self.layer4(self.layer3(self.layer2(self.layer1(hidden))))
+        return BaseModelOutputWithPooling(last_hidden_state=hidden.transpose(1, 2), pooler_output=hidden.mean(dim=-1))
+
+
+class ECGProjector(nn.Module):
+    """Two-layer projection of the encoder's feature vector: (batch, in_size) -> (batch, out_size)."""
+
+    def __init__(self, in_size: int, out_size: int):
+        super().__init__()
+        self.linear_1 = nn.Linear(in_size, in_size)
+        self.linear_2 = nn.Linear(in_size, out_size)
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        return self.linear_2(nn.functional.gelu(self.linear_1(features)))
