@@ -1,0 +1,54 @@
+"""Reading the dataset back: the records of one split, ready for the collator."""
+
+import datasets
+import numpy as np
+
+from dataset_builder.errors import DatasetBuildError
+
+_NEEDED = {"id", "patient_id", "ecg", "ecg_gain", "ecg_baseline", "sampling_rate", "report"}
+
+
+def load_records(
+    dataset: str, config: str | None, split: str, limit: int | None = None, seed: int = 0
+) -> tuple[datasets.Dataset, int]:
+    """Load one split of the dataset, without the records whose report is empty.
+
+    Args:
+        dataset: folder that `meit-ecg build` wrote, or a Hub id.
+        config: name of the corpus in it; None where there is but one.
+        split: name of the split.
+        limit: number of records at most, drawn with `seed`.
+        seed: seed of the draw.
+
+    Returns:
+        The records, whose `ecg` comes as an int array (12, samples), and the number of those left out.
+
+    Raises:
+        FileNotFoundError: where neither a folder nor a Hub dataset of that name is there.
+        DatasetBuildError: where the config or split is not in the dataset, a column is missing, or no record is left.
+    """
+    where = f"{dataset} ({config or 'its only config'}, {split})"
+    try:
+        records = datasets.load_dataset(dataset, config, split=split)
+    except (FileNotFoundError, ConnectionError) as error:
+        raise FileNotFoundError(
+            f"{dataset}: neither a dataset folder nor a Hub dataset that can be reached; write one with "
+            f"`meit-ecg build` ({error})"
+        ) from error
+    except ValueError as error:
+        raise DatasetBuildError(f"{where} cannot be loaded: {error}") from error
+    if missing := _NEEDED - set(records.column_names):
+        raise DatasetBuildError(f"{where} lacks the columns {sorted(missing)}; found {records.column_names}")
+    reports = records["report"]
+    usable = [index for index in range(len(records)) if (reports[index] or "").strip()]
+    skipped = len(records) - len(usable)
+    if not usable:
+        raise DatasetBuildError(
+            f"{where} holds no usable record: {len(records)} records, {skipped} with an empty report"
+        )
+    if limit is not None and limit < len(usable):
+        usable = sorted(np.random.default_rng(seed).choice(usable, size=limit, replace=False).tolist())
+    if len(usable) < len(records):
+        records = records.select(usable)
+    # Signals as arrays: as lists of Python numbers, the 60,000 samples of a record would take longer than its step.
+    return records.with_format("numpy", columns=["ecg"], output_all_columns=True), skipped
