@@ -111,12 +111,17 @@ class ECGEncoder(PreTrainedModel):
 
 
 class ECGProjector(nn.Module):
-    """Two-layer projection of the encoder's feature vector: (batch, in_size) -> (batch, out_size)."""
+    """Two-layer projection of the encoder's feature vector: (batch, in_size) -> (batch, out_size).
+
+    Features behind a ReLU are all positive, and so point the same way for any ECG. The fusion keeps the direction of
+    the projected vector alone: without the normalisation in front, ECGs would begin as all but the same vector.
+    """
 
     def __init__(self, in_size: int, out_size: int):
         super().__init__()
+        self.norm = nn.BatchNorm1d(in_size)
         self.linear_1 = nn.Linear(in_size, in_size)
         self.linear_2 = nn.Linear(in_size, out_size)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        return self.linear_2(nn.functional.gelu(self.linear_1(features)))
+        return self.linear_2(nn.functional.gelu(self.linear_1(self.norm(features))))

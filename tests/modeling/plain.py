@@ -36,7 +36,8 @@ def resnet18(ecg: Tensor, state: dict[str, Tensor]) -> Tensor:
 
 
 def project(features: Tensor, state: dict[str, Tensor], hidden_size: int) -> Tensor:
-    """Two linear layers with a GELU between them, L2-normalised and tiled to the hidden size."""
+    """BatchNorm, two linear layers with a GELU between them, L2-normalised and tiled to the hidden size."""
+    features = batch_norm(features[:, :, None], state, "norm")[:, :, 0]
     hidden = features @ state["linear_1.weight"].T + state["linear_1.bias"]
     hidden = hidden * 0.5 * (1 + torch.erf(hidden / math.sqrt(2)))
     vector = hidden @ state["linear_2.weight"].T + state["linear_2.bias"]
