@@ -105,7 +105,7 @@ def test_adapter_holds_no_backbone_weight(adapter, backbone):
     assert any("running_mean" in name for name in names)
     trained = ECGLlamaForCausalLM.from_pretrained(folder)
     encoder = sum(t.numel() for t in trained.model.ecg_encoder.modules_to_save.default.state_dict().values())
-    projector = sum(p.numel() for p in trained.model.ecg_projector.modules_to_save.default.parameters())
+    projector = sum(t.numel() for t in trained.model.ecg_projector.modules_to_save.default.state_dict().values())
     # q and o project 32 -> 32, k and v 32 -> 16, in each of 2 layers, with rank 4.
     lora = 2 * 4 * (2 * (32 + 32) + 2 * (32 + 16))
     assert size == encoder + projector + lora
