@@ -13,6 +13,8 @@ os.environ["HF_HOME"] = _CACHE
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
+# The models here are tiny: handing their work from thread to thread takes several times as long as doing it.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 for _variable in ("HF_DATASETS_CACHE", "HF_MODULES_CACHE", "HF_HUB_CACHE"):
     os.environ.pop(_variable, None)
 

@@ -1,0 +1,91 @@
+"""From a bare checkout to drafted reports: what `make report` runs. Each step is a command that users type."""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from dataset_builder.records import load_records
+from evaluation import rouge_l_per_report
+from evaluation.drafts_file import read_drafts
+from processing import row_recording
+from reporting.benchmark import DRAFTS, FIGURES
+from reporting.notice import DRAFT_NOTICE
+from reporting.page import DraftedReport, write_page
+
+REPOSITORY = Path(__file__).resolve().parent
+DATASET = "meit-ecg"
+RECIPE = "recipes/quickstart.yaml"
+RUN = Path("runs/quickstart")
+MODEL = RUN / "model"
+SIMULATED_RECORDS = 480
+BENCHMARK_RECORDS = 48
+SHOWN = 12
+PRINTED = 4
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Build, train, draft, score, and write runs/quickstart/index.html; 0, or the exit status of a failed step."""
+    argparse.ArgumentParser(description=__doc__, epilog=DRAFT_NOTICE).parse_args(argv)
+    os.chdir(REPOSITORY)
+    ptb_xl = Path(os.environ.get("MEIT_DATA", "../shared/data")) / "ptb-xl"
+    corpus = "ptb-xl" if ptb_xl.is_dir() else "simulated"
+    commands = []
+    try:
+        if not (Path(DATASET) / corpus / "build_report.json").is_file():
+            source = ["--data-dir", str(ptb_xl)] if corpus == "ptb-xl" else ["--num-records", str(SIMULATED_RECORDS)]
+            commands.append(_run("build", corpus, *source, "--output", DATASET))
+        commands.append(_run("train", "--config", RECIPE, "--dataset_config", corpus))
+        where = ("--dataset", DATASET, "--dataset-config", corpus, "--limit", str(BENCHMARK_RECORDS))
+        output = ("--output", str(RUN / "quality"), "--max-new-tokens", "64")
+        commands.append(_run("benchmark", "--model", str(MODEL), *where, *output))
+        if corpus == "ptb-xl":
+            record = next((ptb_xl / "records500").rglob("*.hea"))
+            commands.append(_run("report", str(record.with_suffix("")), "--model", str(MODEL)))
+    except subprocess.CalledProcessError as error:
+        print(f"error: {' '.join(error.cmd[1:])} ended with exit status {error.returncode}", file=sys.stderr)
+        return error.returncode
+    page = _write_page(corpus, commands)
+    print(f"wrote {page}\n{DRAFT_NOTICE}")
+    return 0
+
+
+def _run(*arguments: str) -> str:
+    """Run one `meit-ecg` command in a process of its own; returns it as users type it."""
+    shown = f"meit-ecg {' '.join(arguments)}"
+    print(f"\n$ {shown}", flush=True)
+    subprocess.run([sys.executable, "-m", "meit_ecg", *arguments], check=True)
+    return shown
+
+
+def _write_page(corpus: str, commands: list[str]) -> Path:
+    rows, _ = load_records(DATASET, corpus, "test", BENCHMARK_RECORDS)
+    _, drafts = read_drafts(RUN / "quality" / DRAFTS)
+    shown = []
+    for row in rows.select(range(min(SHOWN, len(rows)))):
+        recording, draft = row_recording(row), drafts[row["id"], row["id"]]
+        scores = {"ROUGE-L": rouge_l_per_report([draft], [row["report"]])[0]}
+        shown.append(DraftedReport(row["id"], draft, row["report"], recording.signal, recording.sampling_rate, scores))
+    for report in shown[:PRINTED]:
+        print(f"\n{report.id}\n  draft:     {report.draft}\n  reference: {report.reference}")
+    run = json.loads((MODEL / "training_run.json").read_text(encoding="utf-8"))
+    quality = json.loads((RUN / "quality" / FIGURES).read_text(encoding="utf-8"))
+    figures = {
+        name: f"{figure['right']['estimate']:.3f} with the right ECG, {figure['other']['estimate']:.3f} with another "
+        "patient's"
+        for name, figure in quality["figures"].items()
+    }
+    facts = {
+        "Data": f"{corpus}, test split: {quality['records']} records of {quality['patients']} patients, drawn at "
+        f"random; {len(shown)} of them are shown",
+        "Backbone": run["model"]["text_model"],
+        "Commands": "\n".join(commands),
+        **figures,
+    }
+    return write_page(shown, RUN / "index.html", "Drafted ECG reports", facts)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,175 @@
+"""ECG files in, drafted reports out."""
+
+import dataclasses
+import math
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import torch
+from transformers import AutoFeatureExtractor
+
+from dataset_builder.instructions import DEFAULT_INSTRUCTION
+from modeling_meit import ECGLlamaConfig, ECGLlamaForCausalLM
+from processing import DigitalRecording, ECGFeatureExtractor, ECGProcessor, Recording
+
+from .notice import DRAFT_NOTICE
+
+# The saved processor names this class; known to transformers, it is taken from here and not from the model's folder,
+# whose code would have to be trusted first.
+AutoFeatureExtractor.register(ECGLlamaConfig, ECGFeatureExtractor, exist_ok=True)
+
+Source = str | os.PathLike | Recording | DigitalRecording
+# What a file that is no usable ECG raises; anything else is a fault of ours and is not caught.
+_UNUSABLE = (ValueError, OSError, ImportError)
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A drafted report for ten seconds of a recording, or why there is none.
+
+    Attributes:
+        source: the file, or the source that a `Recording` names.
+        start_s: the second of the recording at which the drafted window starts.
+        report: the model's text; None where there was an error.
+        error: what kept the recording from being read; None where there is a report.
+        model: the model's folder or Hub id.
+        notice: the sentence that goes wherever the report goes.
+    """
+
+    source: str
+    start_s: float
+    report: str | None
+    error: str | None
+    model: str
+    notice: str = DRAFT_NOTICE
+
+    def to_dict(self) -> dict[str, str | float | None]:
+        """The same, ready for JSON."""
+        return dataclasses.asdict(self)
+
+
+class ReportDrafter:
+    """Drafts reports with a trained model, several recordings per forward pass.
+
+    Args:
+        model_path: Hub id or folder: a full checkpoint, or the adapter folder that training wrote.
+        text_model: for an adapter, its backbone where that is not at the place the adapter records.
+        device: such as "cpu" or "cuda"; an accelerator where there is one by default.
+        dtype: of the language model; the checkpoint's own by default. The ECG encoder is float32 in any case.
+        batch_size: windows of ten seconds per forward pass.
+        instruction: what the model is asked.
+
+    Raises:
+        OSError, ValueError: where model or processor cannot be loaded.
+    """
+
+    def __init__(
+        self,
+        model_path: str | os.PathLike,
+        *,
+        text_model: str | os.PathLike | None = None,
+        device: str | torch.device | None = None,
+        dtype: torch.dtype | None = None,
+        batch_size: int = 8,
+        instruction: str = DEFAULT_INSTRUCTION,
+    ):
+        if batch_size < 1:
+            raise ValueError(f"batch_size is {batch_size}; expected at least 1")
+        if device is None:
+            device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else "cpu"
+        self.name = os.fspath(model_path)
+        self.batch_size = batch_size
+        self.processor = ECGProcessor.from_pretrained(model_path)
+        options = {} if dtype is None else {"dtype": dtype}
+        if text_model is not None:
+            options["text_model"] = text_model
+        self.model = ECGLlamaForCausalLM.from_pretrained(model_path, **options).to(device).eval()
+        message = {"role": "user", "content": [{"type": "ecg"}, {"type": "text", "text": instruction}]}
+        prompt = self.processor.apply_chat_template([message], tokenize=True, add_generation_prompt=True)
+        self._prompt = torch.tensor(prompt)
+
+    def draft(
+        self, sources: Iterable[Source], *, start_s: float | None = None, max_new_tokens: int = 256, **generation
+    ) -> Iterator[Draft]:
+        """Draft a report for each ten seconds of each recording, in order.
+
+        A recording that cannot be used gives one draft with its error, and the others go on.
+
+        Args:
+            sources: files or recordings.
+            start_s: only the window that starts at this second; by default a longer recording gives one draft per
+                ten seconds from its start, the last of them padded.
+            max_new_tokens: length of a report in tokens at most.
+            **generation: further arguments of `generate`; greedy decoding by default.
+        """
+        pending: list[tuple[Draft, torch.Tensor | None]] = []
+        for source in sources:
+            for draft, ecg_values in self._windows(source, start_s):
+                pending.append((draft, ecg_values))
+                if sum(values is not None for _, values in pending) == self.batch_size:
+                    yield from self._generate(pending, max_new_tokens, generation)
+                    pending = []
+        yield from self._generate(pending, max_new_tokens, generation)
+
+    def _windows(self, source: Source, start_s: float | None) -> Iterator[tuple[Draft, torch.Tensor | None]]:
+        name = getattr(source, "source", None) or os.fspath(source)
+        empty = Draft(source=str(name), start_s=start_s or 0.0, report=None, error=None, model=self.name)
+        extractor = self.processor.feature_extractor
+        try:
+            [recording] = extractor.recordings(source)
+        except _UNUSABLE as error:
+            yield dataclasses.replace(empty, error=str(error)), None
+            return
+        if start_s is not None:
+            yield self._window(empty, recording, start_s)
+            return
+        # One window after the other is cut before leads are placed, so that hours of signal are no copy each.
+        rate, samples = recording.sampling_rate, recording.signal.shape[1]
+        length = math.ceil(extractor.duration_s * rate - 1e-6)
+        if samples <= length:
+            yield self._window(empty, recording, None)
+            return
+        for window in range(math.ceil(samples / (extractor.duration_s * rate) - 1e-9)):
+            start = round(window * extractor.duration_s * rate)
+            part = dataclasses.replace(
+                recording,
+                signal=recording.signal[:, start : start + length],
+                source=f"{recording.source} from {start / rate:g} s",
+            )
+            yield self._window(dataclasses.replace(empty, start_s=start / rate), part, None)
+
+    def _window(self, empty: Draft, recording: Recording, start_s: float | None) -> tuple[Draft, torch.Tensor | None]:
+        try:
+            values = self.processor.feature_extractor(recording, start_s=start_s, return_tensors="pt")["ecg_values"]
+        except _UNUSABLE as error:
+            return dataclasses.replace(empty, error=str(error)), None
+        return empty, values
+
+    def _generate(
+        self, pending: list[tuple[Draft, torch.Tensor | None]], max_new_tokens: int, generation: dict
+    ) -> Iterator[Draft]:
+        ecgs = [values for _, values in pending if values is not None]
+        reports = iter(())
+        if ecgs:
+            # Every text is the same prompt, so there is nothing to pad.
+            input_ids = self._prompt.expand(len(ecgs), -1).to(self.model.device)
+            generated = self.model.generate(
+                input_ids=input_ids,
+                attention_mask=torch.ones_like(input_ids),
+                ecg_values=torch.cat(ecgs).to(self.model.device),
+                max_new_tokens=max_new_tokens,
+                eos_token_id=self._end_tokens(),
+                pad_token_id=self.processor.tokenizer.pad_token_id,
+                **{"do_sample": False, **generation},
+            )
+            new_tokens = generated[:, input_ids.shape[1] :]
+            reports = iter(self.processor.batch_decode(new_tokens, skip_special_tokens=True))
+        for draft, values in pending:
+            yield draft if values is None else dataclasses.replace(draft, report=next(reports).strip())
+
+    def _end_tokens(self) -> list[int]:
+        """The language model's own end tokens and the one that reports were trained to end with."""
+        own = self.model.generation_config.eos_token_id
+        own = own if isinstance(own, list) else [own] if own is not None else []
+        return sorted({*own, self.processor.tokenizer.eos_token_id})

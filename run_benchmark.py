@@ -1,0 +1,80 @@
+"""Measure a model on a dataset: `run_benchmark.py --model PATH --dataset meit-ecg --task quality`."""
+
+import argparse
+import sys
+
+import torch
+from transformers.utils import logging
+
+from dataset_builder.errors import DatasetBuildError
+from dataset_builder.records import load_records
+from evaluation.quality import quality_table, reads_the_ecg
+from reporting.benchmark import DRAFTS, FIGURES, run_quality
+from reporting.draft import ReportDrafter
+from reporting.notice import DRAFT_NOTICE
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text}: expected a whole number of at least 1")
+    return number
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description="Measure a model on a dataset.", epilog=DRAFT_NOTICE)
+    parser.add_argument("--model", required=True, metavar="PATH", help="Hub id or folder of the trained model")
+    parser.add_argument("--text-model", metavar="PATH", help="an adapter's backbone, if it is not where it was")
+    parser.add_argument(
+        "--dataset", required=True, metavar="PATH", help="folder that `meit-ecg build` wrote, or Hub id"
+    )
+    parser.add_argument("--dataset-config", metavar="NAME", help="corpus in it: ptb-xl, simulated")
+    parser.add_argument("--split", default="test", metavar="NAME", help="default: test")
+    parser.add_argument(
+        "--task",
+        choices=("quality",),
+        default="quality",
+        help="quality: loss of the references, BLEU-1 to BLEU-4 and ROUGE-L, with the right and another patient's ECG",
+    )
+    parser.add_argument("--output", default="runs/quality", metavar="DIR", help="default: runs/quality")
+    parser.add_argument("--limit", type=_positive, metavar="N", help="N records, drawn with --seed; default: all")
+    parser.add_argument("--batch-size", type=_positive, default=16, metavar="N", help="default: 16")
+    parser.add_argument("--max-new-tokens", type=_positive, default=256, metavar="N", help="default: 256")
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="default: 0")
+    parser.add_argument("--device", metavar="NAME", help="cpu, cuda, ...; an accelerator where there is one")
+    parser.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), help="default: the checkpoint's own")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the task and print its table; 0 if it ran, 1 if model or data are not usable, 2 for a wrong option."""
+    arguments = _parser().parse_args(argv)
+    logging.disable_progress_bar()
+    try:
+        rows, skipped = load_records(
+            arguments.dataset, arguments.dataset_config, arguments.split, arguments.limit, arguments.seed
+        )
+        drafter = ReportDrafter(
+            arguments.model,
+            text_model=arguments.text_model,
+            device=arguments.device,
+            dtype=getattr(torch, arguments.dtype) if arguments.dtype else None,
+            batch_size=arguments.batch_size,
+        )
+        figures = run_quality(drafter, rows, arguments.output, arguments.max_new_tokens, arguments.seed)
+    except (OSError, ValueError, ImportError, DatasetBuildError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    where = f"{arguments.dataset} {arguments.dataset_config or ''} {arguments.split}".replace("  ", " ")
+    print(f"{len(rows)} records of {len(set(rows['patient_id']))} patients ({where}), {arguments.model}")
+    if skipped:
+        print(f"left out {skipped} records with an empty report")
+    print(quality_table(figures))
+    if not reads_the_ecg(figures):
+        print("The loss does not fall with the right ECG beyond its 95 % interval: no sign that the model reads it.")
+    print(f"wrote {arguments.output}/{DRAFTS} and {arguments.output}/{FIGURES}\n{DRAFT_NOTICE}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,110 @@
+"""`train_sft.py` as users call it: a recipe, options over it, and what it says when something is wrong."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+from trl import TrlParser
+
+import train_sft
+from training.arguments import DataArguments, LoraArguments, ModelArguments, TrainingConfig
+
+from .tiny_run import WIDTHS, record, write_backbone, write_dataset
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory):
+    """A recipe for a tiny run of two updates."""
+    folder = tmp_path_factory.mktemp("train-sft")
+    rows = [record(number) for number in range(4)]
+    content = {
+        "text_model": str(write_backbone(folder / "backbone")),
+        "encoder_widths": WIDTHS,
+        "dataset": str(write_dataset(folder / "dataset", train=rows)),
+        "lora_r": 2,
+        "max_steps": 2,
+        "per_device_train_batch_size": 2,
+        "gradient_accumulation_steps": 1,
+        "bf16": False,
+        "use_cpu": True,
+        "save_strategy": "steps",
+        "save_steps": 1,
+        "output_dir": str(folder / "run"),
+    }
+    path = folder / "recipe.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+def test_trains_resumes_and_says_what_it_wrote(recipe, capsys, tmp_path):
+    output = tmp_path / "run"
+    command = ["--config", str(recipe), "--output_dir", str(output)]
+    assert train_sft.main([*command, "--lora_r", "3"]) == 0
+    printed = capsys.readouterr().out
+    assert "2 updates on 4 records" in printed
+    assert f"wrote {output}" in printed
+    assert json.loads((output / "adapter_config.json").read_text())["r"] == 3  # an option overrides the recipe
+
+    shutil.rmtree(output / "checkpoint-2")
+    assert train_sft.main([*command, "--lora_r", "3", "--resume_from_checkpoint", "auto"]) == 0
+    assert f"went on from {output / 'checkpoint-1'}" in capsys.readouterr().out
+    assert train_sft.main([*command, "--lora_r", "3"]) == 1
+    assert "earlier run" in capsys.readouterr().err
+    assert train_sft.main([*command, "--lora_r", "3", "--overwrite_output_dir", "true"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "message"),
+    [
+        (["--dataset", "not-there"], 1, "not-there: neither a dataset folder nor a Hub dataset"),
+        (["--train_split", "holdout"], 1, "holdout"),
+        (["--eval_split", "validation"], 1, "validation"),
+        (["--gguf_file", "model.gguf"], 1, "no such GGUF file"),
+        (["--text_dtype", "int8"], 1, "text_dtype is 'int8'"),
+        (["--encoder_depth", "20"], 1, "depth is 20"),
+        (["--fusion_layers", "7"], 1, "fusion_layers"),
+        (["--resume_from_checkpoint", "not-there"], 1, "cannot resume: not-there: no such folder"),
+        (["--config", "not-there.yaml"], 2, "not-there.yaml"),
+    ],
+)
+def test_what_is_wrong_is_said(recipe, capsys, tmp_path, options, status, message):
+    command = [] if "--config" in options else ["--config", str(recipe)]
+    assert train_sft.main([*command, "--output_dir", str(tmp_path / "run"), *options]) == status
+    error = capsys.readouterr().err
+    assert "error: " in error
+    assert message in error
+
+
+def test_a_misspelt_key_in_a_recipe_is_an_error(tmp_path, capsys):
+    (tmp_path / "recipe.yaml").write_text("lora_rank: 8\n")
+    assert train_sft.main(["--config", str(tmp_path / "recipe.yaml")]) == 2
+    assert "lora_rank" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["smollm2", "quickstart", "simulated"])
+def test_recipes_parse(name):
+    parser = TrlParser((ModelArguments, DataArguments, LoraArguments, TrainingConfig))
+    recipe = REPOSITORY / "recipes" / f"{name}.yaml"
+    model, data, lora, config = parser.parse_args_and_config(["--config", str(recipe)])
+    assert model.text_model == "HuggingFaceTB/SmolLM2-135M-Instruct"
+    assert (lora.lora_r, lora.lora_alpha, lora.lora_dropout) == (64, 128, 0.1)
+    assert config.bf16
+    if name == "smollm2":
+        batch = config.per_device_train_batch_size * config.gradient_accumulation_steps
+        assert (config.learning_rate, config.num_train_epochs, batch) == (2e-5, 5, 64)
+
+
+def test_the_defaults_are_the_papers():
+    config, lora = TrainingConfig(), LoraArguments()
+    assert config.learning_rate == 2e-5
+    assert config.lr_scheduler_type == "linear"
+    assert config.warmup_steps == 0.03
+    assert config.weight_decay == 0
+    assert config.per_device_train_batch_size * config.gradient_accumulation_steps == 64
+    assert config.num_train_epochs == 5
+    assert config.bf16
+    assert (lora.lora_r, lora.lora_alpha, lora.lora_dropout) == (64, 128, 0.1)

@@ -1,0 +1,166 @@
+"""The training run: language model and ECG encoder in, a loadable adapter folder out."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from peft import LoraConfig
+from transformers import AutoTokenizer
+
+from dataset_builder.instructions import instruction_for
+from dataset_builder.records import load_records
+from modeling_meit import ECGEncoderConfig, ECGLlamaForCausalLM
+from processing import ECGDataCollator, ECGFeatureExtractor, ECGProcessor
+
+from .arguments import DataArguments, LoraArguments, ModelArguments, TrainingConfig
+from .backbone import prepare_backbone
+from .checkpoints import checkpoint_to_resume, remove_checkpoints
+from .logits_check import write_check_logits
+from .loss_curve import write_loss_curve
+from .run_record import check_same_run, run_record
+from .trainer import ReportTrainer
+
+# On the language model alone: "all-linear" would also hit the projector, and TRL's fused head reads past a LoRA on
+# lm_head. The names are those of Llama and Mistral layers.
+LORA_TARGETS = r"model\.language_model\..*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
+TRAINED_WHOLE = ["ecg_encoder", "ecg_projector"]
+_CHECKED_RECORDS = 2
+_LAST_LOSSES = 10
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What a run wrote and how it went.
+
+    Attributes:
+        folder: the adapter folder, which `from_pretrained` loads.
+        resumed_from: the checkpoint that the run went on from, if any.
+        skipped_checkpoints: defects of the checkpoints that were passed over.
+        records: number of training records.
+        skipped_records: number of records left out because their report is empty.
+        updates: number of optimizer updates, those before a resumption included.
+        train_loss: mean of the last ten losses that were logged, nats per report token.
+        eval_loss: loss on the evaluation split after the last update, or None.
+        seconds: duration of this process' training.
+    """
+
+    folder: Path
+    resumed_from: Path | None
+    skipped_checkpoints: list[str]
+    records: int
+    skipped_records: int
+    updates: int
+    train_loss: float
+    eval_loss: float | None
+    seconds: float
+
+
+def _text_dtype(model: ModelArguments, config: TrainingConfig) -> torch.dtype:
+    if model.text_dtype == "auto":
+        return torch.bfloat16 if config.bf16 else torch.float32
+    dtype = getattr(torch, model.text_dtype, None)
+    if dtype not in (torch.bfloat16, torch.float16, torch.float32):
+        raise ValueError(f"text_dtype is {model.text_dtype!r}; expected auto, bfloat16, float16 or float32")
+    return dtype
+
+
+def _refuse_batches_of_one(config: TrainingConfig, num_records: int) -> None:
+    size = config.per_device_train_batch_size
+    if min(size, num_records) < 2:
+        raise ValueError(
+            f"{num_records} training records in batches of {size}: expected at least 2 of both, as the encoder "
+            "normalises over the batch"
+        )
+
+
+def _encoder_config(model: ModelArguments) -> ECGEncoderConfig:
+    widths = {} if model.encoder_widths is None else {"widths": model.encoder_widths}
+    return ECGEncoderConfig(depth=model.encoder_depth, **widths)
+
+
+def train(
+    model_args: ModelArguments, data_args: DataArguments, lora_args: LoraArguments, config: TrainingConfig
+) -> TrainingResult:
+    """Tune LoRA, ECG encoder and projector on (ECG, report) pairs and write them as one adapter folder.
+
+    The folder `config.output_dir` then holds the adapter, config, processor and code that `from_pretrained` loads,
+    `training_run.json`, `check_logits.safetensors`, `loss_curve.csv` and `loss_curve.png`, and the last checkpoints.
+
+    Raises:
+        ValueError, OSError: where records, language model or checkpoint are not usable; the message says which.
+        FloatingPointError: where the loss is no longer a number.
+    """
+    output_dir = Path(config.output_dir)
+    if config.overwrite_output_dir:
+        remove_checkpoints(output_dir)
+    checkpoint, skipped_checkpoints = checkpoint_to_resume(config.resume_from_checkpoint, output_dir)
+    where = (data_args.dataset, data_args.dataset_config)
+    records, skipped_records = load_records(*where, data_args.train_split, data_args.max_train_records, config.seed)
+    eval_records = None
+    if data_args.eval_split is not None:
+        eval_records, _ = load_records(*where, data_args.eval_split, data_args.max_eval_records, config.seed)
+
+    _refuse_batches_of_one(config, len(records))
+    dtype = _text_dtype(model_args, config)
+    text_model, text_model_id = prepare_backbone(
+        model_args.text_model, model_args.gguf_file, model_args.text_model_id, model_args.models_dir
+    )
+    run = run_record(model_args, data_args, lora_args, config, text_model_id, records["id"])
+    if checkpoint is not None:
+        check_same_run(run, checkpoint)
+
+    tokenizer = AutoTokenizer.from_pretrained(text_model)
+    processor = ECGProcessor(ECGFeatureExtractor(scaling=model_args.ecg_scaling), tokenizer)
+    collator = ECGDataCollator(processor, instruction_for, max_length=config.max_length)
+    torch.manual_seed(config.seed)  # encoder and projector start from random weights
+    model = ECGLlamaForCausalLM.from_text_pretrained(
+        text_model,
+        ecg_config=_encoder_config(model_args),
+        dtype=dtype,
+        attn_implementation=model_args.attn_implementation,
+        text_model_id=text_model_id,
+        fusion=model_args.fusion,
+        fusion_layers=model_args.fusion_layers,
+    )
+    trainer = ReportTrainer(
+        model=model,
+        args=config,
+        data_collator=collator,
+        train_dataset=records,
+        eval_dataset=eval_records,
+        processing_class=processor,
+        peft_config=LoraConfig(
+            task_type="CAUSAL_LM",
+            r=lora_args.lora_r,
+            lora_alpha=lora_args.lora_alpha,
+            lora_dropout=lora_args.lora_dropout,
+            target_modules=LORA_TARGETS,
+            modules_to_save=TRAINED_WHOLE,
+        ),
+        run=run,
+    )
+    outcome = trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    eval_loss = None
+    if eval_records is not None:
+        last = next((entry for entry in reversed(trainer.state.log_history) if "eval_loss" in entry), {})
+        is_fresh = last.get("step") == trainer.state.global_step
+        eval_loss = (last if is_fresh else trainer.evaluate())["eval_loss"]
+    trainer.save_model()
+    if trainer.is_world_process_zero():
+        checked = [records[index] for index in range(min(_CHECKED_RECORDS, len(records)))]
+        write_check_logits(
+            trainer.model.get_base_model(), collator(checked), [row["id"] for row in checked], output_dir
+        )
+        write_loss_curve(trainer.state.log_history, output_dir)
+    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    return TrainingResult(
+        folder=output_dir,
+        resumed_from=checkpoint,
+        skipped_checkpoints=skipped_checkpoints,
+        records=len(records),
+        skipped_records=skipped_records,
+        updates=trainer.state.global_step,
+        train_loss=sum(losses[-_LAST_LOSSES:]) / len(losses[-_LAST_LOSSES:]) if losses else float("nan"),
+        eval_loss=eval_loss,
+        seconds=outcome.metrics["train_runtime"],
+    )
