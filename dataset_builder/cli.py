@@ -49,6 +49,7 @@ def _build_simulated(arguments: argparse.Namespace) -> dict:
         num_proc=arguments.num_proc,
         num_records=arguments.num_records,
         seed=arguments.seed,
+        plain=arguments.plain,
         limit=arguments.limit,
     )
 
@@ -99,6 +100,9 @@ def _parser() -> argparse.ArgumentParser:
     simulated = configs.add_parser("simulated", parents=[common], help="simulated ECGs with known findings")
     simulated.add_argument("--num-records", type=_positive, default=600, metavar="N", help="default: 600")
     simulated.add_argument("--seed", type=_not_negative, default=0, metavar="S", help="default: 0")
+    simulated.add_argument(
+        "--plain", action="store_true", help="sinus rhythm without any finding: the rate alone varies"
+    )
     return parser
 
 

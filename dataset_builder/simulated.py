@@ -68,10 +68,11 @@ _FINDINGS = {
 
 @dataclass
 class SimulatedConfig(CorpusConfig):
-    """How many records, and the seed that they are drawn from."""
+    """How many records, the seed that they are drawn from, and whether nothing but the sinus rate differs."""
 
     num_records: int = 600
     seed: int = 0
+    plain: bool = False
 
 
 class Simulated(CorpusBuilder):
@@ -89,11 +90,11 @@ class Simulated(CorpusBuilder):
 
     def _generate_examples(self, indices: list[int]) -> Iterator[tuple[str, dict]]:
         for index in indices:
-            row = simulated_record(self.config.seed, index)
+            row = simulated_record(self.config.seed, index, self.config.plain)
             yield row["id"], row
 
     def facts(self) -> dict[str, object]:
-        return {"num_records": self.config.num_records, "seed": self.config.seed}
+        return {"num_records": self.config.num_records, "seed": self.config.seed, "plain": self.config.plain}
 
 
 def simulated_split(seed: int, index: int) -> str:
@@ -108,11 +109,11 @@ def simulated_split(seed: int, index: int) -> str:
     return {0: "validation", 1: "test"}.get(rank, "train")
 
 
-def simulated_record(seed: int, index: int) -> dict[str, object]:
-    """One record as a row of the dataset; the same seed and index give the same row."""
+def simulated_record(seed: int, index: int, plain: bool = False) -> dict[str, object]:
+    """One record as a row of the dataset; the same arguments give the same row. `plain`: sinus rhythm, no finding."""
     rng = np.random.default_rng([seed, index])
     rate_class = tuple(RATE_CLASSES)[index % len(RATE_CLASSES)]
-    rhythm, morphology = _draw_findings(rate_class, rng)
+    rhythm, morphology = ("sinus", "none") if plain else _draw_findings(rate_class, rng)
     beats = draw_beats(rhythm, rng.uniform(*RATE_CLASSES[rate_class]), rng)
     while classify_rate(beats.rate()) != rate_class:  # few beats of an irregular rhythm may stray over the border
         beats = draw_beats(rhythm, rng.uniform(*RATE_CLASSES[rate_class]), rng)

@@ -172,4 +172,6 @@ class ECGLlamaConfig(PreTrainedConfig):
     def save_pretrained(self, save_directory: str | os.PathLike, **kwargs) -> None:
         """Save as config.json, which names the classes that the Auto classes load."""
         self.auto_map = dict(AUTO_MAP)
+        # Otherwise the folder that the language model was read from on this machine.
+        self.text_config._name_or_path = self.text_model_id or ""
         super().save_pretrained(save_directory, **kwargs)

@@ -1,7 +1,8 @@
 """The whole path learns to read the ECG: simulated records in, a trained adapter out, reports from another process.
 
-Of all that a report says, the heart-rate class is judged: bradycardia, normal rate or tachycardia. A backbone that has
-only ever seen reports knows the words and the three classes' frequency, a third each; the rest is the ECG's.
+The corpus is the plain one, in which nothing but the rate varies, and the heart-rate class is judged: bradycardia,
+normal rate or tachycardia. A backbone that has only ever seen reports knows the words and the three classes'
+frequency, a third each; the rest is the ECG's.
 """
 
 import json
@@ -76,7 +77,7 @@ def run(tmp_path_factory) -> dict:
     """A trained adapter's reports of unseen recordings with balanced classes, drafted by another process."""
     folder = tmp_path_factory.mktemp("learning")
     dataset = str(folder / "meit-ecg")
-    assert cli.main(["simulated", "--output", dataset, "--num-records", "2250", "--num-proc", "2"]) == 0
+    assert cli.main(["simulated", "--output", dataset, "--num-records", "1800", "--plain"]) == 0
     records, _ = load_records(dataset, "simulated", "train")
     write_backbone(folder / "backbone", records)
     adapter = folder / "adapter"
@@ -89,10 +90,11 @@ def run(tmp_path_factory) -> dict:
         "lora_r": 64,
         "lora_alpha": 128,
         "lora_dropout": 0.0,
-        "learning_rate": 3e-3,
+        "learning_rate": 2e-3,
+        "ecg_learning_rate": 3e-3,
         "per_device_train_batch_size": 8,
         "gradient_accumulation_steps": 1,
-        "num_train_epochs": 10,
+        "num_train_epochs": 8,
         "bf16": "false",
         "save_strategy": "no",
         "disable_tqdm": "true",
@@ -135,7 +137,7 @@ def wilson_interval(right: int, total: int) -> tuple[float, float]:
 
 
 def test_the_heart_rate_class_is_read_from_unseen_ecgs(run):
-    assert [run["truth"].count(name) for name in RATE_CLASSES] == [75, 75, 75]
+    assert [run["truth"].count(name) for name in RATE_CLASSES] == [60, 60, 60]
     read = list(map(rate_class, run["drafts"]))
     accuracy = np.mean([found == true for found, true in zip(read, run["truth"], strict=True)])
     assert accuracy >= 0.9, f"{accuracy:.3f}; the first drafts are {run['drafts'][:5]}"
@@ -146,9 +148,9 @@ def test_with_shuffled_ecgs_the_class_is_at_chance(run):
     members = {name: [i for i, true in enumerate(run["truth"]) if true == name] for name in RATE_CLASSES}
     right = 0
     for name in RATE_CLASSES:
-        for position in range(75):
-            shown = members[RATE_CLASSES[position % 3]][(position + 1) % 75]
+        for position in range(60):
+            shown = members[RATE_CLASSES[position % 3]][(position + 1) % 60]
             right += rate_class(run["drafts"][shown]) == name
-    low, high = wilson_interval(right, 225)
+    low, high = wilson_interval(right, 180)
     assert low < 1 / 3 < high
     assert high < 0.9

@@ -86,10 +86,10 @@ def test_a_build_that_breaks_off_leaves_what_was_there(tmp_path, monkeypatch):
     before = files_of(output)
     good = simulated.simulated_record
 
-    def breaks_off(seed: int, index: int) -> dict:
+    def breaks_off(seed: int, index: int, plain: bool) -> dict:
         if index == 20:
             raise RuntimeError("the disk is gone")
-        return good(seed, index)
+        return good(seed, index, plain)
 
     monkeypatch.setattr(simulated, "simulated_record", breaks_off)
     with pytest.raises(DatasetBuildError, match="the disk is gone"):
@@ -107,7 +107,7 @@ def test_a_killed_build_leaves_nothing_that_loads_and_the_next_one_cleans_up(tmp
     script = (
         "import os, sys; from dataset_builder import simulated; from dataset_builder.cli import main\n"
         "good = simulated.simulated_record\n"
-        "simulated.simulated_record = lambda seed, index: os._exit(9) if index == 250 else good(seed, index)\n"
+        "simulated.simulated_record = lambda *args: os._exit(9) if args[1] == 250 else good(*args)\n"
         f"main(['simulated', '--output', {str(output)!r}, '--num-records', '300'])"
     )
     environment = os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "hf")}

@@ -192,3 +192,12 @@ def test_build_and_load(tmp_path, cache):
             np.testing.assert_array_equal(np.array(row.pop("ecg"), dtype=np.int16), wanted.pop("ecg"))
             assert row == wanted
             assert simulated_split(3, index) == split
+
+
+def test_plain_records_differ_in_rate_alone():
+    for index in range(9):
+        report = simulated_record(0, index, plain=True)["report"]
+        assert re.fullmatch(
+            r"sinus (bradycardia|rhythm with normal rate|tachycardia)\. rate \d+/min\. (otherwise )?normal ecg\.",
+            report,
+        )
