@@ -38,6 +38,7 @@ def main(argv: list[str] | None = None) -> int:
             source = ["--data-dir", str(ptb_xl)] if corpus == "ptb-xl" else ["--num-records", str(SIMULATED_RECORDS)]
             commands.append(_run("build", corpus, *source, "--output", DATASET))
         commands.append(_run("train", "--config", RECIPE, "--dataset_config", corpus))
+        (RUN / "quality" / DRAFTS).unlink(missing_ok=True)  # of the model that an earlier run trained
         where = ("--dataset", DATASET, "--dataset-config", corpus, "--limit", str(BENCHMARK_RECORDS))
         output = ("--output", str(RUN / "quality"), "--max-new-tokens", "64")
         commands.append(_run("benchmark", "--model", str(MODEL), *where, *output))

@@ -1,6 +1,7 @@
 """`ECGLlamaModel` and `ECGLlamaForCausalLM`: an open LLM that reads a 12-lead ECG."""
 
 import os
+import warnings
 from typing import Any
 
 import torch
@@ -352,7 +353,10 @@ class ECGLlamaForCausalLM(ECGLlamaPreTrainedModel, GenerationMixin):
             raise OSError(f"{adapter} has an adapter_config.json but no {ADAPTER_WEIGHTS}")
         peft_config = PeftConfig.from_pretrained(adapter, **hub_kwargs)
         peft_config.inference_mode = not is_trainable
-        peft_model = PeftModel(self, peft_config)
+        with warnings.catch_warnings():
+            # peft asks for it by the name that transformers is about to drop.
+            warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+            peft_model = PeftModel(self, peft_config)
         _check_adapter_keys(peft_model, weights)
         peft_model.load_adapter(adapter, "default", is_trainable=is_trainable, **hub_kwargs)
         # The layers are injected in place. What remains is to tell transformers, whose own calls (save_pretrained,

@@ -80,6 +80,7 @@ class ReportDrafter:
             device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else "cpu"
         self.name = os.fspath(model_path)
         self.batch_size = batch_size
+        self.instruction = instruction
         self.processor = ECGProcessor.from_pretrained(model_path)
         options = {} if dtype is None else {"dtype": dtype}
         if text_model is not None:
