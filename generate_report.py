@@ -8,15 +8,8 @@ import torch
 from transformers.utils import logging
 
 from dataset_builder.instructions import DEFAULT_INSTRUCTION
-from reporting.draft import ReportDrafter
+from reporting.model_options import add_model_options, load_drafter, positive
 from reporting.notice import DRAFT_NOTICE
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text}: expected a whole number of at least 1")
-    return number
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -25,18 +18,13 @@ def _parser() -> argparse.ArgumentParser:
         epilog=DRAFT_NOTICE,
     )
     parser.add_argument("files", nargs="+", metavar="FILE", help="WFDB record, with or without .hea or .dat")
-    parser.add_argument("--model", required=True, metavar="PATH", help="Hub id or folder of the trained model")
-    parser.add_argument("--text-model", metavar="PATH", help="an adapter's backbone, if it is not where it was")
+    add_model_options(parser, batch_size=8)
     parser.add_argument("--json", action="store_true", help="one JSON object per draft and line")
     parser.add_argument("--start-s", type=float, metavar="S", help="draft only the 10 s that start at this second")
     parser.add_argument("--instruction", default=DEFAULT_INSTRUCTION, metavar="TEXT", help="what the model is asked")
-    parser.add_argument("--batch-size", type=_positive, default=8, metavar="N", help="windows at a time (default: 8)")
-    parser.add_argument("--max-new-tokens", type=_positive, default=256, metavar="N", help="default: 256")
-    parser.add_argument("--num-beams", type=_positive, default=1, metavar="N", help="beam search (default: 1, greedy)")
+    parser.add_argument("--num-beams", type=positive, default=1, metavar="N", help="beam search (default: 1, greedy)")
     parser.add_argument("--do-sample", action="store_true", help="sample instead of taking the likeliest token")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="of --do-sample (default: 0)")
-    parser.add_argument("--device", metavar="NAME", help="cpu, cuda, ...; an accelerator where there is one")
-    parser.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), help="default: the checkpoint's own")
     return parser
 
 
@@ -45,14 +33,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     logging.disable_progress_bar()
     try:
-        drafter = ReportDrafter(
-            arguments.model,
-            text_model=arguments.text_model,
-            device=arguments.device,
-            dtype=getattr(torch, arguments.dtype) if arguments.dtype else None,
-            batch_size=arguments.batch_size,
-            instruction=arguments.instruction,
-        )
+        drafter = load_drafter(arguments, arguments.instruction)
     except (OSError, ValueError, ImportError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

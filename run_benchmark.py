@@ -3,28 +3,19 @@
 import argparse
 import sys
 
-import torch
 from transformers.utils import logging
 
 from dataset_builder.errors import DatasetBuildError
 from dataset_builder.records import load_records
 from evaluation.quality import quality_table, reads_the_ecg
 from reporting.benchmark import DRAFTS, FIGURES, run_quality
-from reporting.draft import ReportDrafter
+from reporting.model_options import add_model_options, load_drafter, positive
 from reporting.notice import DRAFT_NOTICE
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text}: expected a whole number of at least 1")
-    return number
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description="Measure a model on a dataset.", epilog=DRAFT_NOTICE)
-    parser.add_argument("--model", required=True, metavar="PATH", help="Hub id or folder of the trained model")
-    parser.add_argument("--text-model", metavar="PATH", help="an adapter's backbone, if it is not where it was")
+    add_model_options(parser, batch_size=16)
     parser.add_argument(
         "--dataset", required=True, metavar="PATH", help="folder that `meit-ecg build` wrote, or Hub id"
     )
@@ -37,12 +28,8 @@ def _parser() -> argparse.ArgumentParser:
         help="quality: loss of the references, BLEU-1 to BLEU-4 and ROUGE-L, with the right and another patient's ECG",
     )
     parser.add_argument("--output", default="runs/quality", metavar="DIR", help="default: runs/quality")
-    parser.add_argument("--limit", type=_positive, metavar="N", help="N records, drawn with --seed; default: all")
-    parser.add_argument("--batch-size", type=_positive, default=16, metavar="N", help="default: 16")
-    parser.add_argument("--max-new-tokens", type=_positive, default=256, metavar="N", help="default: 256")
+    parser.add_argument("--limit", type=positive, metavar="N", help="N records, drawn with --seed; default: all")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="default: 0")
-    parser.add_argument("--device", metavar="NAME", help="cpu, cuda, ...; an accelerator where there is one")
-    parser.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), help="default: the checkpoint's own")
     return parser
 
 
@@ -54,13 +41,7 @@ def main(argv: list[str] | None = None) -> int:
         rows, skipped = load_records(
             arguments.dataset, arguments.dataset_config, arguments.split, arguments.limit, arguments.seed
         )
-        drafter = ReportDrafter(
-            arguments.model,
-            text_model=arguments.text_model,
-            device=arguments.device,
-            dtype=getattr(torch, arguments.dtype) if arguments.dtype else None,
-            batch_size=arguments.batch_size,
-        )
+        drafter = load_drafter(arguments)
         figures = run_quality(drafter, rows, arguments.output, arguments.max_new_tokens, arguments.seed)
     except (OSError, ValueError, ImportError, DatasetBuildError) as error:
         print(f"error: {error}", file=sys.stderr)
