@@ -53,7 +53,10 @@ def main(argv: list[str] | None = None) -> int:
         if arguments.json:
             print(json.dumps(draft.to_dict(), ensure_ascii=False), flush=True)
         elif draft.report is not None:
-            print(f"{draft.source} (from {draft.start_s:g} s)\n{draft.report}\n{DRAFT_NOTICE}\n", flush=True)
+            window = f"{draft.start_s:g} to {draft.start_s + draft.seconds:.4g} s"
+            if draft.undrafted_s > 0:
+                window += f"; the last {draft.undrafted_s:.3g} s are too short for a draft of their own"
+            print(f"{draft.source} ({window})\n{draft.report}\n{DRAFT_NOTICE}\n", flush=True)
     return 1 if failed else 0
 
 

@@ -312,7 +312,8 @@ class ECGLlamaForCausalLM(ECGLlamaPreTrainedModel, GenerationMixin):
 
         if PeftModel is None:
             raise ImportError(f"{adapter} is a LoRA adapter; loading it needs peft: pip install peft")
-        for name in hub_names:
+        # Of where to look and as whom, all but these holds for the backbone's repository too.
+        for name in ("revision", "subfolder"):
             kwargs.pop(name, None)
         is_trainable = kwargs.pop("is_trainable", False)
         kwargs.pop("trust_remote_code", None)

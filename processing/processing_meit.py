@@ -229,11 +229,14 @@ class ECGProcessor(ProcessorMixin):
                 '{"type": "ecg", "ecg": ...} part in each (to render text alone: tokenize=False)'
             )
         part = parts[0]
-        return self.feature_extractor.recordings(
+        recordings = self.feature_extractor.recordings(
             part["ecg"],
             sampling_rate=part.get("sampling_rate", ecg_kwargs.get("sampling_rate")),
             lead_names=part.get("lead_names", ecg_kwargs.get("lead_names")),
-        )[0]
+        )
+        if len(recordings) != 1:
+            raise ValueError(f"one ecg part holds {len(recordings)} ECGs; expected one per conversation")
+        return recordings[0]
 
 
 def _default_template(tokenizer) -> str:

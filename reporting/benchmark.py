@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from tqdm import tqdm
 
 from dataset_builder.instructions import INSTRUCTIONS_VERSION, instruction_for
@@ -47,6 +48,8 @@ def run_quality(
     donors = {"right": list(range(len(rows))), "other": other_patients([row["patient_id"] for row in rows], seed)}
     settings = {
         "model": fingerprint(drafter.name),
+        "text_model": drafter.text_model,
+        "ecgs": digest_of_ecgs(rows),
         "max_new_tokens": max_new_tokens,
         "instruction": drafter.instruction,
         "dtype": str(drafter.model.model.language_model.dtype),
@@ -99,6 +102,14 @@ def _report(draft) -> str:
     if draft.report is None:
         raise ValueError(f"{draft.source}: no draft ({draft.error})")
     return draft.report
+
+
+def digest_of_ecgs(rows: Sequence[Mapping[str, Any]]) -> str:
+    """SHA-256 over the ids and signals of records: two corpora may use the same ids."""
+    digest = hashlib.sha256()
+    for row in rows:
+        digest.update(row["id"].encode() + b"\n" + np.asarray(row["ecg"], dtype=np.int16).tobytes())
+    return digest.hexdigest()
 
 
 def fingerprint(model: str | Path) -> dict[str, Any]:

@@ -22,6 +22,8 @@ AutoFeatureExtractor.register(ECGLlamaConfig, ECGFeatureExtractor, exist_ok=True
 Source = str | os.PathLike | Recording | DigitalRecording
 # What a file that is no usable ECG raises; anything else is a fault of ours and is not caught.
 _UNUSABLE = (ValueError, OSError, ImportError)
+# Of less, no rhythm can be told: a resting heart may beat but twice in it.
+MINIMUM_SECONDS = 2.5
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,8 @@ class Draft:
     Attributes:
         source: the file, or the source that a `Recording` names.
         start_s: the second of the recording at which the drafted window starts.
+        seconds: how much of the window is signal; the rest of the ten seconds is padding.
+        undrafted_s: seconds of signal behind this window that are too few for a draft of their own.
         report: the model's text; None where there was an error.
         error: what kept the recording from being read; None where there is a report.
         model: the model's folder or Hub id.
@@ -39,9 +43,11 @@ class Draft:
 
     source: str
     start_s: float
+    seconds: float
     report: str | None
     error: str | None
     model: str
+    undrafted_s: float = 0.0
     notice: str = DRAFT_NOTICE
 
     def to_dict(self) -> dict[str, str | float | None]:
@@ -81,7 +87,8 @@ class ReportDrafter:
         self.name = os.fspath(model_path)
         self.batch_size = batch_size
         self.instruction = instruction
-        self.processor = ECGProcessor.from_pretrained(model_path)
+        self.text_model = None if text_model is None else os.fspath(text_model)
+        self.processor = _load_processor(model_path)
         options = {} if dtype is None else {"dtype": dtype}
         if text_model is not None:
             options["text_model"] = text_model
@@ -115,37 +122,46 @@ class ReportDrafter:
 
     def _windows(self, source: Source, start_s: float | None) -> Iterator[tuple[Draft, torch.Tensor | None]]:
         name = getattr(source, "source", None) or os.fspath(source)
-        empty = Draft(source=str(name), start_s=start_s or 0.0, report=None, error=None, model=self.name)
+        empty = Draft(str(name), start_s or 0.0, 0.0, report=None, error=None, model=self.name)
         extractor = self.processor.feature_extractor
         try:
             [recording] = extractor.recordings(source)
         except _UNUSABLE as error:
             yield dataclasses.replace(empty, error=str(error)), None
             return
-        if start_s is not None:
-            yield self._window(empty, recording, start_s)
+        rate, samples = recording.sampling_rate, recording.signal.shape[1]
+        duration, total = extractor.duration_s, samples / rate
+        if start_s is not None or total <= duration + 1e-6:
+            seconds = min(duration, total - (start_s or 0.0))
+            yield self._window(dataclasses.replace(empty, seconds=seconds), recording, start_s)
             return
         # One window after the other is cut before leads are placed, so that hours of signal are no copy each.
-        rate, samples = recording.sampling_rate, recording.signal.shape[1]
-        length = math.ceil(extractor.duration_s * rate - 1e-6)
-        if samples <= length:
-            yield self._window(empty, recording, None)
-            return
-        for window in range(math.ceil(samples / (extractor.duration_s * rate) - 1e-9)):
-            start = round(window * extractor.duration_s * rate)
+        starts = [0.0]
+        while total - (starts[-1] + duration) >= MINIMUM_SECONDS:
+            starts.append(starts[-1] + duration)
+        for start in starts:
+            first = round(start * rate)
             part = dataclasses.replace(
                 recording,
-                signal=recording.signal[:, start : start + length],
-                source=f"{recording.source} from {start / rate:g} s",
+                signal=recording.signal[:, first : first + math.ceil(duration * rate - 1e-6)],
+                source=f"{recording.source} from {start:g} s",
             )
-            yield self._window(dataclasses.replace(empty, start_s=start / rate), part, None)
+            window = dataclasses.replace(empty, start_s=start, seconds=min(duration, total - start))
+            if start == starts[-1]:
+                window = dataclasses.replace(window, undrafted_s=total - start - window.seconds)
+            yield self._window(window, part, None)
 
-    def _window(self, empty: Draft, recording: Recording, start_s: float | None) -> tuple[Draft, torch.Tensor | None]:
+    def _window(self, window: Draft, recording: Recording, start_s: float | None) -> tuple[Draft, torch.Tensor | None]:
         try:
             values = self.processor.feature_extractor(recording, start_s=start_s, return_tensors="pt")["ecg_values"]
+            if window.seconds < MINIMUM_SECONDS:
+                raise ValueError(
+                    f"{recording.source}: {window.seconds:.3g} s of signal; expected at least {MINIMUM_SECONDS} s to "
+                    "draft a report of"
+                )
         except _UNUSABLE as error:
-            return dataclasses.replace(empty, error=str(error)), None
-        return empty, values
+            return dataclasses.replace(window, error=str(error)), None
+        return window, values
 
     def _generate(
         self, pending: list[tuple[Draft, torch.Tensor | None]], max_new_tokens: int, generation: dict
@@ -174,3 +190,16 @@ class ReportDrafter:
         own = self.model.generation_config.eos_token_id
         own = own if isinstance(own, list) else [own] if own is not None else []
         return sorted({*own, self.processor.tokenizer.eos_token_id})
+
+
+def _load_processor(model_path: str | os.PathLike) -> ECGProcessor:
+    if os.path.isdir(model_path):
+        if not os.path.isfile(os.path.join(model_path, "processor_config.json")):
+            raise ValueError(f"{model_path}: no processor_config.json; expected a folder that `meit-ecg train` wrote")
+        return ECGProcessor.from_pretrained(model_path)
+    try:
+        return ECGProcessor.from_pretrained(model_path)
+    except (OSError, ValueError) as error:
+        raise OSError(
+            f"{model_path}: no such folder, nor a model that could be loaded from the Hub ({error})"
+        ) from error

@@ -29,7 +29,16 @@ def add_model_options(parser: argparse.ArgumentParser, batch_size: int) -> None:
 
 
 def load_drafter(arguments: argparse.Namespace, instruction: str = DEFAULT_INSTRUCTION) -> ReportDrafter:
-    """Load the model that the options name; errors are those of `ReportDrafter`."""
+    """Load the model that the options name.
+
+    Raises:
+        OSError, ValueError: where the device is not there, or as `ReportDrafter` does.
+    """
+    if arguments.device is not None:
+        try:
+            torch.empty(0, device=arguments.device)
+        except (RuntimeError, AssertionError) as error:  # each a word of torch for a device that is not there
+            raise ValueError(f"--device {arguments.device}: {str(error).splitlines()[0]}") from error
     return ReportDrafter(
         arguments.model,
         text_model=arguments.text_model,

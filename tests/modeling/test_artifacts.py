@@ -182,6 +182,22 @@ def test_backbone_elsewhere(adapter, backbone, tmp_path):
         ECGLlamaForCausalLM.from_pretrained(tmp_path / "full", text_model=tmp_path / "moved-backbone")
 
 
+def test_the_backbone_is_looked_up_as_the_same_user(adapter, monkeypatch):
+    folder, _ = adapter
+    seen = {}
+
+    def look_up(path, **kwargs):
+        seen.update(kwargs, path=path)
+        raise OSError("gated")
+
+    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", look_up)
+    with pytest.raises(OSError, match="its backbone was not found"):
+        ECGLlamaForCausalLM.from_pretrained(
+            folder, text_model="org/gated", token="hf_x", local_files_only=True, revision="of-the-adapter"
+        )
+    assert seen == {"path": "org/gated", "token": "hf_x", "local_files_only": True}
+
+
 def test_an_adapter_that_lost_a_tensor_is_refused(adapter):
     folder, _ = adapter
     tensors = load_file(folder / "adapter_model.safetensors")

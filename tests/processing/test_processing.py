@@ -198,3 +198,9 @@ def test_a_tokenizer_must_be_able_to_end():
     tokenizer.eos_token = None
     with pytest.raises(ValueError, match="no eos_token"):
         ECGProcessor(ECGFeatureExtractor(), tokenizer)
+
+
+def test_several_ecgs_in_one_part_are_refused(processor, ecg):
+    for several, count in (([ecg, ecg], 2), (np.stack([ecg] * 3), 3)):
+        with pytest.raises(ValueError, match=f"one ecg part holds {count} ECGs; expected one per conversation"):
+            processor.apply_chat_template(ask(array_part(several)), tokenize=True, return_dict=True)

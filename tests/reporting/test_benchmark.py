@@ -58,6 +58,14 @@ def test_quality_scores_both_choices_of_ecgs_and_goes_on_where_it_stopped(traine
     assert run_benchmark.main(arguments(trained, tmp_path, "--max-new-tokens", "7")) == 1
     assert "made with other settings (max_new_tokens)" in capsys.readouterr().err
 
+    # The same ids with other signals.
+    rows = [record(number) | {"ecg": record(number + 2)["ecg"]} for number in range(10)]
+    write_dataset(tmp_path / "dataset", test=rows)
+    options = arguments(trained, tmp_path)
+    options[options.index("--dataset") + 1] = str(tmp_path / "dataset")
+    assert run_benchmark.main(options) == 1
+    assert "made with other settings (ecgs)" in capsys.readouterr().err
+
 
 def test_what_is_not_there_is_named(trained, tmp_path, capsys):
     options = arguments(trained, tmp_path)

@@ -180,7 +180,8 @@ def test_command_prints_json_and_reports_failures(adapter, files, capsys, tmp_pa
     assert generate_report.main(command) == 1
     printed = capsys.readouterr()
     failed, drafted = map(json.loads, printed.out.splitlines())
-    assert set(drafted) == {"source", "start_s", "report", "error", "model", "notice"}
+    fields = {"source", "start_s", "seconds", "report", "error", "model", "undrafted_s", "notice"}
+    assert set(drafted) == fields
     assert drafted["notice"] == failed["notice"] == DRAFT_NOTICE
     assert drafted["error"] is None
     assert failed["report"] is None
@@ -202,3 +203,36 @@ def test_wrong_options_end_with_2(options, status, files):
 def test_a_model_that_cannot_be_loaded_is_named(files, capsys, tmp_path):
     assert generate_report.main([str(files[0]), "--model", str(tmp_path / "no-model")]) == 1
     assert "no-model" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("seconds", "windows", "undrafted"), [(10.24, 1, 0.24), (12.5, 2, 0), (20, 2, 0), (22, 2, 2)])
+def test_a_tail_that_is_too_short_is_said_not_drafted(drafter, files, seconds, windows, undrafted):
+    recording = read_ecg(files[0])
+    long = replace(recording, signal=np.tile(recording.signal, 3)[:, : round(seconds * 500)])
+    drafts = list(drafter.draft([long], max_new_tokens=4))
+    assert [draft.start_s for draft in drafts] == [0, 10][:windows]
+    assert sum(draft.seconds for draft in drafts) == pytest.approx(seconds - undrafted)
+    assert [draft.undrafted_s for draft in drafts] == pytest.approx([0, 0][: windows - 1] + [undrafted])
+    assert all(draft.error is None for draft in drafts)
+
+
+def test_a_recording_that_is_too_short_is_refused(drafter, files):
+    recording = read_ecg(files[0])
+    short = replace(recording, signal=recording.signal[:, :50])
+    [draft] = drafter.draft([short])
+    assert draft.report is None
+    assert "0.1 s of signal; expected at least 2.5 s" in draft.error
+    [draft] = drafter.draft([recording], start_s=9)
+    assert "1 s of signal" in draft.error
+
+
+def test_a_model_that_is_none_is_named(tmp_path):
+    with pytest.raises(ValueError, match="no processor_config.json; expected a folder that `meit-ecg train` wrote"):
+        ReportDrafter(tmp_path)
+    with pytest.raises(OSError, match=r"absent: no such folder, nor a model that could be loaded"):
+        ReportDrafter(tmp_path / "absent")
+
+
+def test_a_device_that_is_not_there_is_named(adapter, files, capsys):
+    assert generate_report.main([str(files[0]), "--model", str(adapter), "--device", "nosuch"]) == 1
+    assert "error: --device nosuch: " in capsys.readouterr().err
