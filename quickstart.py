@@ -43,8 +43,8 @@ def main(argv: list[str] | None = None) -> int:
         where = ("--dataset", DATASET, "--dataset-config", corpus, "--limit", str(BENCHMARK_RECORDS))
         output = ("--output", str(RUN / "quality"), "--max-new-tokens", "64")
         commands.append(_run("benchmark", "--model", str(MODEL), *where, *output))
-        if corpus == "ptb-xl":
-            record = next((ptb_xl / "records500").rglob("*.hea"))
+        record = next((ptb_xl / "records500").rglob("*.hea"), None)
+        if record is not None:
             commands.append(_run("report", str(record.with_suffix("")), "--model", str(MODEL)))
     except subprocess.CalledProcessError as error:
         print(f"error: {' '.join(error.cmd[1:])} ended with exit status {error.returncode}", file=sys.stderr)

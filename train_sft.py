@@ -3,6 +3,7 @@
 import sys
 import warnings
 
+import yaml
 from trl import TrlParser
 
 from training.arguments import DataArguments, LoraArguments, ModelArguments, TrainingConfig
@@ -20,7 +21,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     try:
         arguments = parser.parse_args_and_config(args=argv)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, yaml.YAMLError) as error:  # YAML's own words name the file and the line
         print(f"error: {error}", file=sys.stderr)
         return 2
     try:
@@ -35,6 +36,8 @@ def main(argv: list[str] | None = None) -> int:
         print(f"went on from {result.resumed_from}")
     if result.skipped_records:
         print(f"left out {result.skipped_records} records with an empty report")
+    if result.truncated_reports:
+        print(f"cut {result.truncated_reports} reports at --max_length; one counts each time that it is read")
     losses = f"training loss {result.train_loss:.3f}"
     if result.eval_loss is not None:
         losses += f", evaluation loss {result.eval_loss:.3f}"

@@ -56,10 +56,12 @@ def build_config(
 
     Raises:
         DatasetBuildError: the input is not what the builder reads, no record is usable, another build of this
-            config is running, or something that no build wrote lies in the way.
+            config is running, the report of another config is damaged, or something that no build wrote lies in
+            the way.
     """
     output = Path(output)
     _refuse_foreign_files(output, config_name)
+    _read_reports(output, without=config_name)  # the card needs them once the new config is in its place
     with _work_folder(output, config_name) as work:
         drops = DropLog(work / "dropped")
         # The cache is a part of the work folder: nothing stays behind in the user's cache.
@@ -202,9 +204,28 @@ def _put_in_place(finished: Path, target: Path, replaced: Path) -> None:
     os.replace(finished, target)
 
 
+def _read_reports(output: Path, without: str | None = None) -> list[dict]:
+    """The build reports that lie in the folder, but for that of one config; each has all that the card needs."""
+    reports = []
+    for path in sorted(output.glob(f"*/{BUILD_REPORT}")):
+        if path.parent.name == without:
+            continue
+        try:
+            report = json.loads(path.read_text("utf-8"))
+            _dataset_info(report)
+            _card_section(report)
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            raise DatasetBuildError(
+                f"{path}: not a build report ({type(error).__name__}: {error}); build that config anew or remove its "
+                "folder"
+            ) from error
+        reports.append(report)
+    return reports
+
+
 def _write_card(output: Path) -> None:
     """Write the card from the build reports that lie in the folder."""
-    reports = [json.loads(path.read_text("utf-8")) for path in sorted(output.glob(f"*/{BUILD_REPORT}"))]
+    reports = _read_reports(output)
     head = {
         "pretty_name": "meit-ecg",
         "license": sorted({report["source"]["licence"] for report in reports}),

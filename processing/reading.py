@@ -21,6 +21,7 @@ _FORMATS = {"16": (2.0, -32768), "80": (1.0, -128), "212": (1.5, -2048)}
 # How many of a unit make one mV.
 _UNITS_PER_MILLIVOLT = {"mv": 1.0, "uv": 1e3, "µv": 1e3, "μv": 1e3, "v": 1e-3}
 _MAX_HEADER_BYTES = 1 << 20
+_MAX_QUOTED = 60  # characters
 _RECORD_SUFFIXES = (".hea", ".dat", ".mat")
 
 
@@ -162,7 +163,7 @@ def _import_wfdb(record: Path):
 
 
 def _header_lines(header_file: Path) -> list[str]:
-    """The header's lines without comments, as written.
+    """The header's lines without comments, as written; at least one.
 
     wfdb drops every character outside ASCII, so that "µV" reads as "V", and fills in 250 Hz and 200 units per
     mV where the header states none; both would be a silent guess, so these fields are looked up here.
@@ -175,20 +176,32 @@ def _header_lines(header_file: Path) -> list[str]:
         text = content.decode("utf-8")
     except UnicodeDecodeError:
         text = content.decode("latin-1")
+    if "\0" in text:
+        raise ECGReadError(f"{header_file}: not a WFDB header: it is not text")
     lines = [line.strip() for line in text.splitlines()]
-    return [line for line in lines if line and not line.startswith("#")]
+    lines = [line for line in lines if line and not line.startswith("#")]
+    if not lines:
+        raise ECGReadError(f"{header_file}: not a WFDB header: it holds no record line")
+    return lines
+
+
+def _short(content: object) -> str:
+    """The beginning of what a file says, for a message that quotes it."""
+    text = str(content)
+    return text if len(text) <= _MAX_QUOTED else f"{text[:_MAX_QUOTED]}..."
 
 
 def _check_names(lines: list[str], header_file: Path) -> None:
     """Refuse a record of several segments, and signal files that are not in the header's own folder."""
-    record_name = lines[0].split()[0] if lines else ""
+    record_name = lines[0].split()[0]
     if "/" in record_name:
-        raise ECGReadError(f"{header_file}: a record of several segments ({record_name}); expected one segment")
+        raise ECGReadError(f"{header_file}: a record of several segments ({_short(record_name)}); expected one segment")
     for line in lines[1:]:
         name = line.split()[0]
         if name != os.path.basename(name) or any(mark in name for mark in ("\\", ":", "~")) or name in (".", "..", "-"):
             raise ECGReadError(
-                f"{header_file}: the header names the signal file {name!r}; expected one in the header's own folder"
+                f"{header_file}: the header names the signal file {_short(name)!r}; expected one in the header's own "
+                "folder"
             )
 
 
@@ -196,7 +209,7 @@ def _read_header(wfdb, record: Path, header_file: Path):
     try:
         return wfdb.rdheader(str(record.absolute()))
     except Exception as error:  # Whatever text, an image or a broken number makes wfdb raise.
-        raise ECGReadError(f"{header_file}: not a WFDB header ({error})") from error
+        raise ECGReadError(f"{header_file}: not a WFDB header ({_short(error)})") from error
 
 
 def _check_record_line(header, lines: list[str], header_file: Path) -> float:
@@ -210,7 +223,7 @@ def _check_record_line(header, lines: list[str], header_file: Path) -> float:
     rate = "".join(lines[0].split()[2:3]).partition("/")[0]
     sampling_rate = _number(rate)
     if sampling_rate is None or sampling_rate <= 0 or not math.isclose(sampling_rate, header.fs):
-        raise ECGReadError(f"{header_file}: sampling rate {rate or '(none)'} Hz; expected a number above 0 Hz")
+        raise ECGReadError(f"{header_file}: sampling rate {_short(rate) or '(none)'} Hz; expected a number above 0 Hz")
     if header.sig_len == 0:
         raise ECGReadError(f"{header_file}: 0 samples; expected a recording that holds samples")
     return sampling_rate
@@ -221,17 +234,19 @@ def _calibration(header, lines: list[str], header_file: Path) -> tuple[np.ndarra
     gain = []
     for name, line, per_unit, zero in zip(header.sig_name, lines[1:], header.adc_gain, header.baseline, strict=True):
         if abs(zero) >= 2**31:
-            raise ECGReadError(f"{header_file}: lead {name} has the baseline {zero}; expected 32 bits at most")
+            raise ECGReadError(
+                f"{header_file}: lead {_short(name)} has the baseline {_short(zero)}; expected 32 bits at most"
+            )
         calibration, _, unit = "".join(line.split()[2:3]).partition("/")
         # The format's own default unit is mV; a gain that is absent or 0 means an uncalibrated signal.
         units_per_millivolt = _UNITS_PER_MILLIVOLT.get(unit.lower() or "mv")
         if units_per_millivolt is None:
-            raise ECGReadError(f"{header_file}: lead {name} is in {unit!r}; expected mV, uV or V")
+            raise ECGReadError(f"{header_file}: lead {_short(name)} is in {_short(unit)!r}; expected mV, uV or V")
         stated = calibration.partition("(")[0]
         if not _number(stated) or _number(stated) != per_unit:
             raise ECGReadError(
-                f"{header_file}: lead {name} has the gain {stated or '(none)'} (uncalibrated); expected ADC units "
-                "per mV, a number other than 0"
+                f"{header_file}: lead {_short(name)} has the gain {_short(stated) or '(none)'} (uncalibrated); "
+                "expected ADC units per mV, a number other than 0"
             )
         gain.append(per_unit * units_per_millivolt)
     return np.array(gain, dtype=np.float64), np.array(header.baseline, dtype=np.int64)
@@ -292,6 +307,6 @@ def _check_checksums(header, adc: np.ndarray, header_file: Path) -> None:
         found = int(adc[lead].sum(dtype=np.int64)) % 65536
         if stated is not None and found != stated % 65536:
             raise ECGReadError(
-                f"{header_file}: lead {header.sig_name[lead]} has the checksum {found}, the header states "
+                f"{header_file}: lead {_short(header.sig_name[lead])} has the checksum {found}, the header states "
                 f"{stated}: the samples are damaged or belong to another recording"
             )

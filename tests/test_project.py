@@ -207,3 +207,20 @@ def test_the_wheel_holds_code_prompts_card_and_recipes(tmp_path):
     assert {"share/meit-ecg/model_card.md"} | {
         f"share/meit-ecg/recipes/{path.name}" for path in (ROOT / "recipes").glob("*.yaml")
     } <= data
+
+
+def test_the_quickstart_drafts_for_a_file_where_the_corpus_folder_holds_one(tmp_path, monkeypatch):
+    import quickstart  # here, as it takes seconds
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MEIT_DATA", str(tmp_path))
+    monkeypatch.setattr(quickstart, "REPOSITORY", tmp_path)
+    monkeypatch.setattr(quickstart, "_write_page", lambda corpus, commands: tmp_path / "index.html")
+    steps = []
+    monkeypatch.setattr(quickstart, "_run", lambda *arguments: steps.append(arguments[0]))
+    (tmp_path / "ptb-xl" / "records500").mkdir(parents=True)
+    assert quickstart.main([]) == 0
+    assert steps == ["build", "train", "benchmark"]
+    (tmp_path / "ptb-xl" / "records500" / "00001_hr.hea").write_text("")
+    assert quickstart.main([]) == 0
+    assert steps[3:] == ["build", "train", "benchmark", "report"]

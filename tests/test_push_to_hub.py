@@ -170,6 +170,45 @@ def test_every_reason_is_listed_at_once(adapter):
         assert words in message
 
 
+@pytest.mark.parametrize(
+    ("name", "change", "reason"),
+    [
+        ("training_run.json", [1], "training_run.json: expected a JSON object, found list"),
+        ("training_run.json", {"lora": [8]}, "training_run.json: lora: expected a JSON object, found list"),
+        ("config.json", {"ecg_config": None}, "config.json: ecg_config: expected a JSON object, found NoneType"),
+        ("config.json", {"ecg_config": {}}, "config.json: ecg_config states no depth"),
+        ("config.json", {"auto_map": ["a.B"]}, "config.json: auto_map: expected a JSON object, found list"),
+        ("config.json", {"auto_map": {"AutoModel": [1]}}, "config.json takes [1] from it"),
+        ("model.safetensors.index.json", [], "model.safetensors.index.json: expected a JSON object, found list"),
+        ("model.safetensors.index.json", {"weight_map": {"a": [1]}}, "[1] is missing: no weights"),
+    ],
+)
+def test_json_of_another_shape_is_refused_by_name(adapter, name, change, reason):
+    if name.startswith("model."):
+        (adapter / "adapter_config.json").unlink()
+    document = read_json(adapter / name) if (adapter / name).exists() else {}
+    write_json(adapter / name, document | change if isinstance(change, dict) else change)
+    message = refusal(adapter)
+    assert reason in message
+    assert message.count("\n") == 1  # one cause, one reason
+
+
+@pytest.mark.parametrize("corpus", ["ptb-xl", "mimic-iv-ecg", "simulated", "our-clinic", None])
+def test_the_card_names_the_corpus_of_the_run_alone(adapter, corpus):
+    write_json(adapter / "training_run.json", {"data": {"dataset": "meit-ecg", "config": corpus}})
+    card = contents(prepare_upload(adapter, REPO))["README.md"].decode()
+    words = {
+        "ptb-xl": ("CC BY 4.0", "P. Wagner"),
+        "mimic-iv-ecg": ("ODbL 1.0", "B. Gow"),
+        "simulated": ("NeuroKit2",),
+    }
+    for name, of_corpus in words.items():
+        assert all((word in card) == (name == corpus) for word in of_corpus), name
+    assert ("A. L. Goldberger" in card) == (corpus in ("ptb-xl", "mimic-iv-ecg"))
+    assert ("its source states the licence" in card) == (corpus not in words)
+    assert "<!--" not in card
+
+
 def test_a_folder_without_a_config_is_refused(tmp_path):
     assert "config.json is missing" in refusal(tmp_path)
     assert "is not a folder" in refusal(tmp_path / "absent")

@@ -52,9 +52,7 @@ class DataArguments:
     dataset: str = field(
         default="meit-ecg", metadata={"help": "Dataset folder that `meit-ecg build` wrote, or a Hub id."}
     )
-    dataset_config: str | None = field(
-        default=None, metadata={"help": "Corpus in that dataset: ptb-xl, mimic-iv-ecg, simulated."}
-    )
+    dataset_config: str | None = field(default=None, metadata={"help": "Corpus in that dataset: ptb-xl, simulated."})
     train_split: str = field(default="train", metadata={"help": "Split to train on."})
     eval_split: str | None = field(
         default=None, metadata={"help": "Split to evaluate the loss on; none where it is not given."}

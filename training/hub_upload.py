@@ -17,6 +17,16 @@ from reporting.notice import DRAFT_NOTICE
 
 CARD = "model_card.md"
 UNKNOWN = "not recorded"
+# Corpora whose licence and citation the card's template holds, between lines that name them.
+CORPORA = ("ptb-xl", "mimic-iv-ecg", "simulated")
+CORPUS_BLOCK = re.compile(r"<!-- only: (.+?) -->\n(.*?)<!-- end -->\n", re.DOTALL)
+# JSON files that the checks and the card read -> what in them must be an object, as the file itself must be
+OBJECTS = {
+    "config.json": ("ecg_config", "auto_map"),
+    "adapter_config.json": (),
+    "training_run.json": ("model", "data", "lora", "optimisation", "versions"),
+    "model.safetensors.index.json": ("weight_map",),
+}
 
 # pattern of a name -> why it stays here
 LEFT_OUT = {
@@ -157,9 +167,13 @@ def _read_json(paths: dict[str, Path]) -> tuple[dict[str, Any], list[str]]:
             documents[name] = json.loads(path.read_text(encoding="utf-8"))
         except ValueError as error:
             problems.append(f"{name}: not valid JSON ({error})")
-    for name in ("config.json", "adapter_config.json"):
-        if name in documents and not isinstance(documents[name], dict):
-            problems.append(f"{name}: expected a JSON object, found {type(documents.pop(name)).__name__}")
+    for name in [name for name in OBJECTS if name in documents]:
+        document = documents[name]
+        parts = {f"{key}: ": document.get(key, {}) for key in OBJECTS[name]} if isinstance(document, dict) else {}
+        wrong = [(where, part) for where, part in ({"": document} | parts).items() if not isinstance(part, dict)]
+        if wrong:
+            del documents[name]
+        problems += [f"{name}: {where}expected a JSON object, found {type(part).__name__}" for where, part in wrong]
     return documents, problems
 
 
@@ -170,17 +184,20 @@ def _missing(paths: dict[str, Path], documents: dict[str, Any]) -> list[str]:
         problems.append("config.json is missing: this is not a folder that training or save_pretrained wrote")
     if "adapter_config.json" in paths:
         needed = {"adapter_model.safetensors"}
-    elif "model.safetensors.index.json" in documents:
-        needed = set(documents["model.safetensors.index.json"].get("weight_map", {}).values())
+    elif "model.safetensors.index.json" in paths:
+        needed = set(map(str, documents.get("model.safetensors.index.json", {}).get("weight_map", {}).values()))
     else:
         needed = {"model.safetensors"}
     problems += [f"{name} is missing: no weights to upload" for name in sorted(needed - set(paths))]
     if not {"processor_config.json", "preprocessor_config.json"} & set(paths):
         problems.append("processor_config.json is missing: without the processor nobody can feed an ECG in")
-    auto_map = documents.get("config.json", {}).get("auto_map", {})
+    config = documents.get("config.json", {})
+    auto_map = config.get("auto_map", {})
+    if "config.json" in documents and "depth" not in config.get("ecg_config", {}):
+        problems.append("config.json: ecg_config states no depth, so nobody could tell which encoder this is")
     if "config.json" in documents and not auto_map:
         problems.append("config.json: no auto_map, so AutoModelForCausalLM could not find the model's code")
-    for reference in auto_map.values():
+    for reference in map(str, auto_map.values()):
         module = reference.rpartition("--")[2].partition(".")[0] + ".py"
         if module not in paths:
             problems.append(f"{module} is missing: config.json takes {reference} from it")
@@ -236,7 +253,7 @@ def _as_json(document: Any) -> bytes:
 
 
 def _card(config: dict, run: dict, repo_id: str, text_model_id: str, license_name: str) -> str:
-    """The model card with every `{{ name }}` filled in."""
+    """The model card with every `{{ name }}` filled in, and of the corpora the one that the run learned from."""
     model, data, lora = (run.get(part, {}) for part in ("model", "data", "lora"))
     layers = config.get("fusion_layers")
     values = {
@@ -244,7 +261,7 @@ def _card(config: dict, run: dict, repo_id: str, text_model_id: str, license_nam
         "base_model": text_model_id,
         "license": license_name,
         "notice": DRAFT_NOTICE,
-        "encoder": f"1-D ResNet-{config.get('ecg_config', {}).get('depth', UNKNOWN)}",
+        "encoder": f"1-D ResNet-{config['ecg_config']['depth']}",
         "fusion": f"{config.get('fusion', UNKNOWN)}, {'every layer' if layers is None else f'layers {layers}'}",
         "format_version": config.get("format_version", UNKNOWN),
         "ecg_scaling": model.get("ecg_scaling", UNKNOWN),
@@ -254,7 +271,9 @@ def _card(config: dict, run: dict, repo_id: str, text_model_id: str, license_nam
         "optimisation": ", ".join(f"{k} {v}" for k, v in run.get("optimisation", {}).items()) or UNKNOWN,
         "versions": ", ".join(f"{k} {v}" for k, v in run.get("versions", {}).items()) or UNKNOWN,
     }
-    return re.sub(r"\{\{ (\w+) \}\}", lambda found: str(values[found[1]]), _card_template())
+    corpus = data["config"] if data.get("config") in CORPORA else "other"
+    template = CORPUS_BLOCK.sub(lambda block: block[2] if corpus in block[1].split() else "", _card_template())
+    return re.sub(r"\{\{ (\w+) \}\}", lambda found: str(values[found[1]]), template)
 
 
 def _card_template() -> str:

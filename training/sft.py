@@ -9,7 +9,7 @@ from transformers import AutoTokenizer
 
 from dataset_builder.instructions import instruction_for
 from dataset_builder.records import load_records
-from modeling_meit import ECGEncoderConfig, ECGLlamaForCausalLM
+from modeling_meit import ECGEncoderConfig, ECGLlamaConfig, ECGLlamaForCausalLM
 from processing import ECGDataCollator, ECGFeatureExtractor, ECGProcessor
 
 from .arguments import DataArguments, LoraArguments, ModelArguments, TrainingConfig
@@ -38,6 +38,8 @@ class TrainingResult:
         skipped_checkpoints: defects of the checkpoints that were passed over.
         records: number of training records.
         skipped_records: number of records left out because their report is empty.
+        truncated_reports: how often this process cut a report at the longest sequence; one that is read again,
+            in another epoch or evaluation, counts again.
         updates: number of optimizer updates, those before a resumption included.
         train_loss: mean of the last ten losses that were logged, nats per report token.
         eval_loss: loss on the evaluation split after the last update, or None.
@@ -49,6 +51,7 @@ class TrainingResult:
     skipped_checkpoints: list[str]
     records: int
     skipped_records: int
+    truncated_reports: int
     updates: int
     train_loss: float
     eval_loss: float | None
@@ -90,6 +93,12 @@ def train(
         ValueError, OSError: where records, language model or checkpoint are not usable; the message says which.
         FloatingPointError: where the loss is no longer a number.
     """
+    # Options first: unpacking a language model takes minutes, and removed checkpoints do not come back.
+    dtype = _text_dtype(model_args, config)
+    ecg_config = _encoder_config(model_args)
+    ECGLlamaConfig(ecg_config=ecg_config, fusion=model_args.fusion)
+    feature_extractor = ECGFeatureExtractor(scaling=model_args.ecg_scaling)
+
     output_dir = Path(config.output_dir)
     if config.overwrite_output_dir:
         remove_checkpoints(output_dir)
@@ -101,7 +110,6 @@ def train(
         eval_records, _ = load_records(*where, data_args.eval_split, data_args.max_eval_records, config.seed)
 
     _refuse_batches_of_one(config, len(records))
-    dtype = _text_dtype(model_args, config)
     text_model, text_model_id = prepare_backbone(
         model_args.text_model, model_args.gguf_file, model_args.text_model_id, model_args.models_dir
     )
@@ -110,12 +118,12 @@ def train(
         check_same_run(run, checkpoint)
 
     tokenizer = AutoTokenizer.from_pretrained(text_model)
-    processor = ECGProcessor(ECGFeatureExtractor(scaling=model_args.ecg_scaling), tokenizer)
+    processor = ECGProcessor(feature_extractor, tokenizer)
     collator = ECGDataCollator(processor, instruction_for, max_length=config.max_length)
     torch.manual_seed(config.seed)  # encoder and projector start from random weights
     model = ECGLlamaForCausalLM.from_text_pretrained(
         text_model,
-        ecg_config=_encoder_config(model_args),
+        ecg_config=ecg_config,
         dtype=dtype,
         attn_implementation=model_args.attn_implementation,
         text_model_id=text_model_id,
@@ -145,6 +153,7 @@ def train(
         last = next((entry for entry in reversed(trainer.state.log_history) if "eval_loss" in entry), {})
         is_fresh = last.get("step") == trainer.state.global_step
         eval_loss = (last if is_fresh else trainer.evaluate())["eval_loss"]
+    truncated_reports = collator.truncated_reports
     trainer.save_model()
     if trainer.is_world_process_zero():
         checked = [records[index] for index in range(min(_CHECKED_RECORDS, len(records)))]
@@ -159,6 +168,7 @@ def train(
         skipped_checkpoints=skipped_checkpoints,
         records=len(records),
         skipped_records=skipped_records,
+        truncated_reports=truncated_reports,
         updates=trainer.state.global_step,
         train_loss=sum(losses[-_LAST_LOSSES:]) / len(losses[-_LAST_LOSSES:]) if losses else float("nan"),
         eval_loss=eval_loss,

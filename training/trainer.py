@@ -3,11 +3,12 @@
 import shutil
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from torch.utils.data import DataLoader
-from transformers import TrainerCallback
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import ProgressCallback
 from trl import SFTTrainer
 
@@ -60,9 +61,9 @@ class ReportTrainer(SFTTrainer):
             raise OSError(f"{checkpoint} could not be written; earlier checkpoints stay ({error})") from error
 
     def create_model_card(self, *args, **kwargs) -> None:
-        """Write none: `meit-ecg push` writes the card, with data, results and risks."""
+        """Write none: `meit-ecg push` writes the card, with the data, the settings and the risks."""
 
-    def create_optimizer(self, model=None) -> torch.optim.Optimizer:
+    def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
         """The optimizer, with encoder and projector in groups of their own where they have their own rate."""
         if self.optimizer is not None or self.args.ecg_learning_rate is None:
             return super().create_optimizer(model)
@@ -89,7 +90,13 @@ class ReportTrainer(SFTTrainer):
         finally:
             self.args.dataloader_drop_last = drop_last
 
-    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+    def compute_loss(
+        self,
+        model: torch.nn.Module,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: torch.Tensor | int | None = None,
+    ) -> torch.Tensor | tuple[torch.Tensor, Any]:
         """TRL's loss; on a CPU, computed from the positions that have a label alone.
 
         Elsewhere TRL leaves the others out by itself. Without its kernels it projects every position to the
@@ -130,7 +137,14 @@ class ReportTrainer(SFTTrainer):
 class LossProgress(ProgressCallback):
     """The progress bar, with the latest loss at its end instead of a line per log entry."""
 
-    def on_log(self, args, state, control, logs=None, **kwargs):
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **kwargs: Any,
+    ) -> None:
         if self.training_bar is not None and logs is not None:
             shown = {name: f"{logs[name]:.3f}" for name in ("loss", "eval_loss") if name in logs}
             if shown:
@@ -144,9 +158,11 @@ class TimeLimit(TrainerCallback):
         self.minutes = minutes
         self.deadline = float("inf")
 
-    def on_train_begin(self, args, state, control, **kwargs):
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         self.deadline = time.monotonic() + 60 * self.minutes
 
-    def on_step_end(self, args, state, control, **kwargs):
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         if time.monotonic() > self.deadline:
             control.should_training_stop = True

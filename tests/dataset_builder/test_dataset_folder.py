@@ -155,3 +155,22 @@ def test_no_usable_record_is_an_error(small_ptb_xl, tmp_path, entry):
     with pytest.raises(DatasetBuildError, match="no record is usable.*empty report.*unreadable recording"):
         build_config(PTBXL, "ptb-xl", tmp_path / "meit-ecg", data_dir=str(folder))
     assert not (tmp_path / "meit-ecg").exists()
+
+
+@pytest.mark.parametrize("damaged", ["{", "[]", '{"config": "ptb-xl"}'])
+def test_a_damaged_report_of_another_config_stops_a_build_before_it_changes_anything(tmp_path, damaged):
+    output = tmp_path / "meit-ecg"
+    build_simulated(output)
+    other = output / "ptb-xl/build_report.json"
+    other.parent.mkdir()
+    other.write_text(damaged)
+    before = files_of(output)
+    with pytest.raises(DatasetBuildError, match=f"{other}: not a build report"):
+        build_simulated(output, seed=1)
+    assert files_of(output) == before
+
+
+def test_a_damaged_report_of_the_config_itself_is_replaced(tmp_path):
+    report = build_simulated(tmp_path)
+    (tmp_path / "simulated/build_report.json").write_text("{")
+    assert build_simulated(tmp_path) == report

@@ -162,14 +162,24 @@ def test_headers_that_cannot_be_true(write_record, old, new, words):
     assert_refused(record, *words)
 
 
+@pytest.mark.parametrize("line", ["{}/2 2 500", "r 1 500\n../{} 16 200", "r 1 500 5\nr.dat 16 200/{}"])
+def test_a_message_quotes_the_beginning_of_a_long_field(tmp_path, line):
+    path = tmp_path / "long.hea"
+    path.write_text(line.format("9" * 5000) + "\n")
+    with pytest.raises(ECGReadError) as raised:
+        read_ecg(path)
+    assert len(str(raised.value)) < len(str(path)) + 200
+
+
 def test_paths_that_are_no_ecg(tmp_path):
     png = tmp_path / "scan.png"
     png.write_bytes(b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + b"IHDR" + bytes(300))
     assert_refused(png, "not an ECG recording", "expected a WFDB record")
     png.rename(tmp_path / "scan.hea")
-    assert_refused(tmp_path / "scan.hea", "not a WFDB header")
-    (tmp_path / "empty.hea").write_bytes(b"")
-    assert_refused(tmp_path / "empty.hea", "not a WFDB header")
+    assert_refused(tmp_path / "scan.hea", "not a WFDB header", "is not text")
+    for content in (b"", b"\n \n", b"# Age: 50\n"):
+        (tmp_path / "empty.hea").write_bytes(content)
+        assert_refused(tmp_path / "empty.hea", "not a WFDB header", "holds no record line")
     (tmp_path / "huge.hea").write_bytes(b"# comment\n" * 200_000)
     assert_refused(tmp_path / "huge.hea", "2000000 bytes")
     (tmp_path / "letter.txt").write_text("Dear colleague,")

@@ -6,9 +6,13 @@ from pathlib import Path
 
 import pytest
 import yaml
+from transformers import AutoTokenizer
 from trl import TrlParser
 
 import train_sft
+import training.sft
+from dataset_builder.instructions import instruction_for
+from processing import ECGDataCollator, ECGFeatureExtractor, ECGProcessor
 from training.arguments import DataArguments, LoraArguments, ModelArguments, TrainingConfig
 
 from .tiny_run import WIDTHS, record, write_backbone, write_dataset
@@ -77,6 +81,48 @@ def test_what_is_wrong_is_said(recipe, capsys, tmp_path, options, status, messag
     error = capsys.readouterr().err
     assert "error: " in error
     assert message in error
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        (["--encoder_depth", "20"], "depth is 20"),
+        (["--fusion", "sum"], 'fusion is "sum"'),
+        (["--ecg_scaling", "log"], "scaling is 'log'"),
+        (["--text_dtype", "int8"], "text_dtype is 'int8'"),
+    ],
+)
+def test_options_are_checked_before_anything_is_removed_or_unpacked(
+    recipe, capsys, tmp_path, monkeypatch, option, message
+):
+    monkeypatch.setattr(training.sft, "prepare_backbone", lambda *_: pytest.fail("the language model was unpacked"))
+    checkpoint = tmp_path / "checkpoint-1"
+    checkpoint.mkdir()
+    command = ["--config", str(recipe), "--output_dir", str(tmp_path), "--overwrite_output_dir", "true"]
+    assert train_sft.main([*command, *option]) == 1
+    assert message in capsys.readouterr().err
+    assert checkpoint.is_dir()
+
+
+def test_a_recipe_that_is_no_yaml_is_named(tmp_path, capsys):
+    path = tmp_path / "broken.yaml"
+    path.write_text("lora_r: [8\nseed: 1\n")
+    assert train_sft.main(["--config", str(path)]) == 2
+    assert str(path) in capsys.readouterr().err
+
+
+def test_reports_cut_at_the_longest_sequence_are_counted_and_said(recipe, capsys, tmp_path):
+    backbone = yaml.safe_load(recipe.read_text())["text_model"]
+    processor = ECGProcessor(ECGFeatureExtractor(), AutoTokenizer.from_pretrained(backbone))
+    labels = ECGDataCollator(processor, instruction_for)([record(number) for number in range(4)])["labels"]
+    room = int((labels != -100).int().argmax(dim=1).max()) + 1  # for the longest prompt and one token of its report
+    command = ["--config", str(recipe), "--save_strategy", "no", "--num_train_epochs", "1", "--max_steps", "-1"]
+    assert train_sft.main([*command, "--output_dir", str(tmp_path / "cut"), "--max_length", str(room)]) == 0
+    expected = int((labels[:, room:] != -100).any(dim=1).sum())
+    assert expected > 0
+    assert f"cut {expected} reports at --max_length" in capsys.readouterr().out
+    assert train_sft.main([*command, "--output_dir", str(tmp_path / "whole")]) == 0
+    assert "--max_length" not in capsys.readouterr().out
 
 
 def test_a_misspelt_key_in_a_recipe_is_an_error(tmp_path, capsys):
