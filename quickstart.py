@@ -10,7 +10,6 @@ from pathlib import Path
 from dataset_builder.records import load_records
 from evaluation import rouge_l_per_report
 from evaluation.drafts_file import read_drafts
-from evaluation.quality import LOSS_PER_REPORT
 from processing import row_recording
 from reporting.benchmark import DRAFTS, FIGURES
 from reporting.notice import DRAFT_NOTICE
@@ -87,9 +86,7 @@ def _write_page(corpus: str, commands: list[str]) -> Path:
         "Backbone": run["model"]["text_model"],
         "Commands": "\n".join(commands),
         **figures,
-        "Reads the ECG": "the loss is lower with the right ECG, beyond its 95 % interval"
-        if quality["figures"][LOSS_PER_REPORT]["gap"]["high"] < 0
-        else "no sign of it: the loss is not lower with the right ECG, beyond its 95 % interval",
+        "Verdict": quality["verdict"],
     }
     return write_page(shown, RUN / "index.html", "Drafted ECG reports", facts)
 

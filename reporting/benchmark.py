@@ -12,7 +12,7 @@ from tqdm import tqdm
 from dataset_builder.instructions import INSTRUCTIONS_VERSION, instruction_for
 from evaluation import other_patients
 from evaluation.drafts_file import DraftsFile
-from evaluation.quality import Figure, Outcome, quality_figures
+from evaluation.quality import Figure, Outcome, quality_figures, verdict
 from processing import ECGDataCollator, row_recording
 
 from .draft import ReportDrafter
@@ -62,6 +62,7 @@ def run_quality(
         "settings": settings | {"instructions_version": INSTRUCTIONS_VERSION, "seed": seed},
         "records": len(rows),
         "patients": len(set(patients)),
+        "verdict": verdict(figures),
         "figures": {
             name: {kind: vars(getattr(figure, kind)) for kind in ("right", "other", "gap")}
             for name, figure in figures.items()

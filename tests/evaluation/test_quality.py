@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from evaluation.quality import LOSS, LOSS_PER_REPORT, Outcome, quality_figures, quality_table, reads_the_ecg
+from evaluation.quality import LOSS, LOSS_PER_REPORT, Outcome, quality_figures, quality_table, reads_the_ecg, verdict
 
 REFERENCES = [f"sinus rhythm number {n}" for n in range(20)]
 PATIENTS = [str(n // 2) for n in range(20)]
@@ -43,8 +43,19 @@ def test_figures_of_a_system_that_does_not():
 
 
 def test_a_system_that_does_better_with_the_wrong_ecg_is_not_one_that_reads_it():
+    worse = outcome(np.full(20, 9.0), REFERENCES[2:] + REFERENCES[:2])
     better = outcome(np.full(20, 5.0), REFERENCES)
-    assert not reads_the_ecg(quality_figures(REFERENCES, PATIENTS, outcome(np.full(20, 9.0), REFERENCES), better))
+    assert not reads_the_ecg(quality_figures(REFERENCES, PATIENTS, worse, better))
+
+
+def test_drafts_that_follow_the_ecg_are_a_sign_of_reading_where_the_loss_is_none():
+    same = np.random.default_rng(0).normal(10, 1, 20)
+    right, other = outcome(same, REFERENCES), outcome(same, REFERENCES[2:] + REFERENCES[:2])
+    figures = quality_figures(REFERENCES, PATIENTS, right, other)
+    assert figures[LOSS_PER_REPORT].gap.estimate == 0
+    assert reads_the_ecg(figures)
+    assert "a sign that the model reads it" in verdict(figures)
+    assert ": no sign" in verdict(quality_figures(REFERENCES, PATIENTS, other, other))
 
 
 def test_different_lengths_are_refused():
