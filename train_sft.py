@@ -38,11 +38,12 @@ def main(argv: list[str] | None = None) -> int:
         print(f"left out {result.skipped_records} records with an empty report")
     if result.truncated_reports:
         print(f"cut {result.truncated_reports} reports at --max_length; one counts each time that it is read")
-    losses = f"training loss {result.train_loss:.3f}"
-    if result.eval_loss is not None:
-        losses += f", evaluation loss {result.eval_loss:.3f}"
+    outcome = [f"{result.updates} updates on {result.records} records in {result.seconds:.0f} s"]
+    for name, loss in (("training", result.train_loss), ("evaluation", result.eval_loss)):
+        if loss is not None:
+            outcome.append(f"{name} loss {loss:.3f} nats per token")
     print(
-        f"{result.updates} updates on {result.records} records in {result.seconds:.0f} s; {losses} nats per token\n"
+        f"{', '.join(outcome)}\n"
         f"wrote {result.folder}: the adapter with its config, code and processor, loss_curve.csv, loss_curve.png, "
         "training_run.json, check_logits.safetensors"
     )

@@ -41,7 +41,7 @@ class TrainingResult:
         truncated_reports: how often this process cut a report at the longest sequence; one that is read again,
             in another epoch or evaluation, counts again.
         updates: number of optimizer updates, those before a resumption included.
-        train_loss: mean of the last ten losses that were logged, nats per report token.
+        train_loss: mean of the last ten losses that were logged, nats per report token; None where none was.
         eval_loss: loss on the evaluation split after the last update, or None.
         seconds: duration of this process' training.
     """
@@ -53,7 +53,7 @@ class TrainingResult:
     skipped_records: int
     truncated_reports: int
     updates: int
-    train_loss: float
+    train_loss: float | None
     eval_loss: float | None
     seconds: float
 
@@ -170,7 +170,7 @@ def train(
         skipped_records=skipped_records,
         truncated_reports=truncated_reports,
         updates=trainer.state.global_step,
-        train_loss=sum(losses[-_LAST_LOSSES:]) / len(losses[-_LAST_LOSSES:]) if losses else float("nan"),
+        train_loss=sum(losses[-_LAST_LOSSES:]) / len(losses[-_LAST_LOSSES:]) if losses else None,
         eval_loss=eval_loss,
         seconds=outcome.metrics["train_runtime"],
     )
