@@ -69,8 +69,9 @@ def _write_page(corpus: str, commands: list[str]) -> Path:
     shown = []
     for row in rows.select(range(min(SHOWN, len(rows)))):
         recording, draft = row_recording(row), drafts[row["id"], row["id"]]
+        name = f"{corpus} record {row['id']}"
         scores = {"ROUGE-L": rouge_l_per_report([draft], [row["report"]])[0]}
-        shown.append(DraftedReport(row["id"], draft, row["report"], recording.signal, recording.sampling_rate, scores))
+        shown.append(DraftedReport(name, draft, row["report"], recording.signal, recording.sampling_rate, scores))
     for report in shown[:PRINTED]:
         print(f"\n{report.id}\n  draft:     {report.draft}\n  reference: {report.reference}")
     run = json.loads((MODEL / "training_run.json").read_text(encoding="utf-8"))
