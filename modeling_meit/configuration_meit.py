@@ -14,14 +14,8 @@ FIRST_UNTESTED_TRANSFORMERS = (5, 24)
 # Raised whenever an older reader could no longer load, or would misread, a new artifact.
 FORMAT_VERSION = 1
 
-# AutoModel gives the class with the head: there is one thing that users load.
-AUTO_MAP = {
-    "AutoConfig": "configuration_meit.ECGLlamaConfig",
-    "AutoModel": "modeling_meit.ECGLlamaForCausalLM",
-    "AutoModelForCausalLM": "modeling_meit.ECGLlamaForCausalLM",
-}
-
 ENCODER_DEPTHS = (18, 34, 50, 101, 152)
+FUSIONS = ("concat", "llava", "flamingo")
 
 
 def check_transformers_version(version: str) -> None:
@@ -80,12 +74,17 @@ class ECGLlamaConfig(PreTrainedConfig):
     Args:
         text_config: configuration of the language model; its `model_type` names the family.
         ecg_config: configuration of the ECG encoder.
-        fusion: how the ECG meets the text. "concat" is MEIT's: one key and one value in front of the text's.
-        fusion_layers: indices of the decoder layers that see the ECG; None means every layer. A layer that is
-            not listed runs as in the text-only model.
-        ecg_projection: "head_dim" projects the ECG to one attention head and tiles it over the heads, as the paper
-            does; "hidden_size" projects to the whole hidden size. None takes "head_dim" where it divides the hidden
-            size and "hidden_size" where it does not.
+        fusion: how the ECG meets the text. "concat" is MEIT's: one key and one value in front of the text's, in each
+            layer. "llava" puts projected ECG vectors in the place of placeholder tokens. "flamingo" lets the text
+            attend to the ECG's time axis by gated cross-attention in front of decoder layers.
+        fusion_layers: indices of the decoder layers that see the ECG ("concat") or that a cross-attention stands in
+            front of ("flamingo"); None means every layer. A layer that is not listed runs as in the text-only model.
+        ecg_projection: of "concat": "head_dim" projects the ECG to one attention head and tiles it over the heads, as
+            the paper does; "hidden_size" projects to the whole hidden size. None takes "head_dim" where it divides
+            the hidden size and "hidden_size" where it does not.
+        ecg_token_id: of "llava": id of the placeholder token. `from_text_pretrained` appends a row for it.
+        num_ecg_tokens: of "llava": placeholder tokens per ECG. One takes the encoder's mean over time, N take the
+            means of N equal parts of the recording.
         text_model_id: Hub id of the language model that the weights of an adapter folder are added to.
         text_model_path: local folder of that language model, looked at before the Hub.
         format_version: version of the artifact's format.
@@ -93,12 +92,20 @@ class ECGLlamaConfig(PreTrainedConfig):
 
     model_type = "ecg_llama"
     sub_configs = {"text_config": AutoConfig, "ecg_config": ECGEncoderConfig}
+    # AutoModel gives the class with the head: there is one thing that users load.
+    auto_classes = {
+        "AutoConfig": "configuration_meit.ECGLlamaConfig",
+        "AutoModel": "modeling_meit.ECGLlamaForCausalLM",
+        "AutoModelForCausalLM": "modeling_meit.ECGLlamaForCausalLM",
+    }
 
     text_config: dict | PreTrainedConfig | None = None
     ecg_config: dict | PreTrainedConfig | None = None
     fusion: str = "concat"
     fusion_layers: list[int] | tuple[int, ...] | None = None
     ecg_projection: str | None = None
+    ecg_token_id: int | None = None
+    num_ecg_tokens: int = 1
     text_model_id: str | None = None
     text_model_path: str | None = None
     format_version: int = FORMAT_VERSION
@@ -111,67 +118,144 @@ class ECGLlamaConfig(PreTrainedConfig):
                 f"{FORMAT_VERSION}: upgrade meit-ecg"
             )
         if self.text_config is None:
-            self.text_config = AutoConfig.for_model("llama")
+            self.text_config = AutoConfig.for_model(self.default_text_model_type)
         elif isinstance(self.text_config, dict):
             text_config = dict(self.text_config)
-            self.text_config = AutoConfig.for_model(text_config.pop("model_type", "llama"), **text_config)
+            model_type = text_config.pop("model_type", self.default_text_model_type)
+            self.text_config = AutoConfig.for_model(model_type, **text_config)
         if self.ecg_config is None:
             self.ecg_config = ECGEncoderConfig()
         elif isinstance(self.ecg_config, dict):
             self.ecg_config = ECGEncoderConfig(**self.ecg_config)
         self.tie_word_embeddings = self.text_config.tie_word_embeddings
-
-        if self.fusion != "concat":
-            raise ValueError(f'ECGLlamaConfig.fusion is "{self.fusion}"; supported: "concat"')
+        self._check_fusion()
         self.fusion_layers = self._checked_fusion_layers()
-        if self.ecg_projection is None:
-            divides = self.text_config.hidden_size % self.head_dim == 0
-            self.ecg_projection = "head_dim" if divides else "hidden_size"
-        if self.ecg_projection not in ("head_dim", "hidden_size"):
-            raise ValueError(
-                f'ECGLlamaConfig.ecg_projection is "{self.ecg_projection}"; supported: "head_dim", "hidden_size"'
-            )
-        if self.ecg_projection == "head_dim" and self.text_config.hidden_size % self.head_dim != 0:
-            raise ValueError(
-                f"a vector of head size {self.head_dim} does not tile to hidden size "
-                f'{self.text_config.hidden_size}: use ecg_projection="hidden_size"'
-            )
+        self.ecg_projection = self._checked_projection()
         super().__post_init__(**kwargs)
+
+    @property
+    def default_text_model_type(self) -> str:
+        """Family of the language model where none is given."""
+        return "llama"
+
+    def _check_fusion(self) -> None:
+        if self.fusion not in FUSIONS:
+            supported = ", ".join(f'"{name}"' for name in FUSIONS)
+            raise ValueError(f'{type(self).__name__}.fusion is "{self.fusion}"; supported: {supported}')
+        if self.fusion != "llava":
+            if self.ecg_token_id is not None or self.num_ecg_tokens != 1:
+                raise ValueError(f'ecg_token_id and num_ecg_tokens are of fusion "llava"; found "{self.fusion}"')
+            return
+        if self.fusion_layers is not None:
+            raise ValueError('fusion "llava" puts the ECG among the tokens, before every layer: fusion_layers has no use')
+        if self.num_ecg_tokens < 1:
+            raise ValueError(f"num_ecg_tokens is {self.num_ecg_tokens}; expected at least 1")
+        vocabulary = self.text_config.vocab_size
+        if self.ecg_token_id is not None and not 0 <= self.ecg_token_id < vocabulary:
+            raise ValueError(
+                f"ecg_token_id is {self.ecg_token_id}, and the language model's vocabulary has {vocabulary} rows: "
+                "from_text_pretrained appends one for it"
+            )
 
     def _checked_fusion_layers(self) -> list[int] | None:
         if self.fusion_layers is None:
             return None
         layers = sorted(set(self.fusion_layers))
-        count = self.text_config.num_hidden_layers
+        count = self.num_decoder_layers
         if not layers or layers[0] < 0 or layers[-1] >= count:
             raise ValueError(
-                f"ECGLlamaConfig.fusion_layers is {list(self.fusion_layers)}; it must name at least one of the "
+                f"{type(self).__name__}.fusion_layers is {list(self.fusion_layers)}; it must name at least one of the "
                 f"language model's layers 0 to {count - 1}, or be None for all of them"
             )
         return layers
 
+    def _checked_projection(self) -> str:
+        divides = self.text_config.hidden_size % self.head_dim == 0
+        projection = self.ecg_projection or ("head_dim" if divides else "hidden_size")
+        if projection not in ("head_dim", "hidden_size"):
+            raise ValueError(
+                f'{type(self).__name__}.ecg_projection is "{projection}"; supported: "head_dim", "hidden_size"'
+            )
+        if projection == "head_dim" and not divides:
+            raise ValueError(
+                f"a vector of head size {self.head_dim} does not tile to hidden size "
+                f'{self.text_config.hidden_size}: use ecg_projection="hidden_size"'
+            )
+        return projection
+
+    @property
+    def num_decoder_layers(self) -> int:
+        """Number of the language model's decoder layers, those that a fusion reaches."""
+        return self.text_config.num_hidden_layers
+
     @property
     def head_dim(self) -> int:
-        """Size of one attention head of the language model."""
+        """Size of one attention head of the language model's decoder."""
         text_config = self.text_config
         head_dim = getattr(text_config, "head_dim", None)
         return head_dim or text_config.hidden_size // text_config.num_attention_heads
 
     @property
+    def embedding_size(self) -> int:
+        """Size of a token embedding of the language model; some of OPT project it to the hidden size."""
+        return getattr(self.text_config, "word_embed_proj_dim", None) or self.text_config.hidden_size
+
+    @property
     def ecg_vector_size(self) -> int:
-        """Size of the projected ECG vector, before it is tiled to the hidden size."""
-        return self.head_dim if self.ecg_projection == "head_dim" else self.text_config.hidden_size
+        """Size of the projector's output; of "concat", before it is tiled to the hidden size."""
+        if self.fusion == "llava":
+            return self.embedding_size
+        if self.fusion == "concat" and self.ecg_projection == "head_dim":
+            return self.head_dim
+        return self.text_config.hidden_size
 
     @property
     def ecg_layers(self) -> list[int]:
-        """Indices of the layers that see the ECG."""
+        """Indices of the decoder layers that the fusion changes."""
+        if self.fusion == "llava":
+            return []
         if self.fusion_layers is None:
-            return list(range(self.text_config.num_hidden_layers))
+            return list(range(self.num_decoder_layers))
         return list(self.fusion_layers)
 
     def save_pretrained(self, save_directory: str | os.PathLike, **kwargs) -> None:
         """Save as config.json, which names the classes that the Auto classes load."""
-        self.auto_map = dict(AUTO_MAP)
+        self.auto_map = dict(self.auto_classes)
         # Otherwise the folder that the language model was read from on this machine.
         self.text_config._name_or_path = self.text_model_id or ""
         super().save_pretrained(save_directory, **kwargs)
+
+
+class ECGLlamaSeq2SeqConfig(ECGLlamaConfig):
+    """Configuration of `ECGLlamaForConditionalGeneration`: the same for an encoder-decoder language model.
+
+    The ECG enters the decoder ("concat": its self-attention; "flamingo") or the encoder's text ("llava").
+    """
+
+    model_type = "ecg_llama_seq2seq"
+    auto_classes = {
+        "AutoConfig": "configuration_meit.ECGLlamaSeq2SeqConfig",
+        "AutoModel": "modeling_seq2seq_meit.ECGLlamaForConditionalGeneration",
+        "AutoModelForSeq2SeqLM": "modeling_seq2seq_meit.ECGLlamaForConditionalGeneration",
+    }
+
+    is_encoder_decoder: bool = True
+
+    @property
+    def default_text_model_type(self) -> str:
+        return "t5"
+
+    @property
+    def num_decoder_layers(self) -> int:
+        text_config = self.text_config
+        return getattr(text_config, "num_decoder_layers", None) or text_config.decoder_layers
+
+    @property
+    def head_dim(self) -> int:
+        text_config = self.text_config
+        heads = getattr(text_config, "decoder_attention_heads", None)
+        return text_config.hidden_size // heads if heads else text_config.head_dim
+
+    def get_text_config(self, decoder: bool | None = None, encoder: bool | None = None) -> PreTrainedConfig:
+        """The language model's configuration, as it would itself return it for its decoder or encoder."""
+        return self.text_config.get_text_config(decoder=decoder, encoder=encoder)

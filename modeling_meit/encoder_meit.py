@@ -111,7 +111,7 @@ class ECGEncoder(PreTrainedModel):
 
 
 class ECGProjector(nn.Module):
-    """Two-layer projection of the encoder's feature vector: (batch, in_size) -> (batch, out_size).
+    """Two-layer projection of the encoder's features, (batch, in_size) or (batch, time, in_size), to `out_size`.
 
     Features behind a ReLU are all positive, and so point the same way for any ECG. The fusion keeps the direction of
     the projected vector alone: without the normalisation in front, ECGs would begin as all but the same vector.
@@ -124,4 +124,5 @@ class ECGProjector(nn.Module):
         self.linear_2 = nn.Linear(in_size, out_size)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        return self.linear_2(nn.functional.gelu(self.linear_1(self.norm(features))))
+        normed = self.norm(features.flatten(0, -2)).view_as(features)
+        return self.linear_2(nn.functional.gelu(self.linear_1(normed)))

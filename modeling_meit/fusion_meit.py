@@ -1,45 +1,24 @@
-"""The concatenated fusion of MEIT: one ECG key and value in front of the text's, held by the KV cache.
+"""The three fusions: how the ECG that `ECGEncoder` and `ECGProjector` made a vector of meets the text.
 
-For layer l, with e the L2-normalised projected ECG vector tiled to the hidden size, `K_ecg = W_k e` and
+concat (MEIT): for layer l, with e the L2-normalised projected ECG vector tiled to the hidden size, `K_ecg = W_k e` and
 `V_ecg = W_v e` (arXiv 2403.04945, section 3.3), by that layer's own projections, with no position: attention then is
 one softmax over [K_ecg; K_text]. A cache that already holds this slot makes stock transformers compute exactly
 that, so that no attention code is written anew here.
+
+llava: projected vectors stand in the place of placeholder tokens (Liu et al. 2023, arXiv 2304.08485).
+
+flamingo: in front of a decoder layer, the text attends to the ECG along time by a gated cross-attention (Alayrac et
+al. 2022, arXiv 2204.14198).
 """
 
-from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional
-from transformers.cache_utils import Cache, CacheLayerMixin, DynamicCache
 
-Slot = tuple[torch.Tensor, torch.Tensor]
-
-
-def _slot_of_separate_projections(layer: nn.Module, ecg: torch.Tensor) -> Slot:
-    attention = layer.self_attn
-    shape = (ecg.shape[0], 1, -1, attention.head_dim)
-    return (
-        attention.k_proj(ecg).view(shape).transpose(1, 2),
-        attention.v_proj(ecg).view(shape).transpose(1, 2),
-    )
-
-
-# How a family's decoder layer projects the (batch, hidden) ECG to its key and value, (batch, kv_heads, 1, head_dim).
-# The projections are called as modules, so that a LoRA on them acts on the ECG too.
-SLOT_OF: dict[str, Callable[[nn.Module, torch.Tensor], Slot]] = {
-    "llama": _slot_of_separate_projections,
-    "mistral": _slot_of_separate_projections,
-}
-
-
-def slot_function(model_type: str) -> Callable[[nn.Module, torch.Tensor], Slot]:
-    """The entry of `SLOT_OF` for a language model's family, or a `ValueError` that names the supported ones."""
-    if model_type not in SLOT_OF:
-        raise ValueError(
-            f'a language model of type "{model_type}" is not supported; supported: {", ".join(sorted(SLOT_OF))}'
-        )
-    return SLOT_OF[model_type]
+from .caches_meit import Slot, holds_ecg, self_attention_cache
+from .families_meit import Family, LayerCall, mask_without_slot
 
 
 def tile_to_hidden_size(projected: torch.Tensor, hidden_size: int) -> torch.Tensor:
@@ -48,117 +27,150 @@ def tile_to_hidden_size(projected: torch.Tensor, hidden_size: int) -> torch.Tens
     return normalised.repeat(1, hidden_size // projected.shape[-1])
 
 
-class ECGSlotAccounting:
-    """Makes a cache that holds the ECG slot count text alone, except towards the attention mask.
+def mean_over_parts(features: torch.Tensor, num_parts: int) -> torch.Tensor:
+    """(batch, time, channels) -> (batch, num_parts, channels): means of equal parts of the time axis."""
+    return functional.adaptive_avg_pool1d(features.transpose(1, 2), num_parts).transpose(1, 2)
 
-    Positions, the slicing of a continued prompt and a sliding window's text all follow `get_seq_length`, which
-    therefore leaves the slot out; the mask has one column for it, the first.
+
+def with_time_positions(features: torch.Tensor) -> torch.Tensor:
+    """Normalise (batch, time, size) features and add the sinusoids of Vaswani et al. 2017 (arXiv 1706.03762), sec. 3.5.
+
+    Attention alone would not know the order in which the parts of a recording follow each other.
     """
-
-    ecg_layers: tuple[int, ...] = ()
-
-    def get_seq_length(self, layer_idx: int = 0) -> int:
-        """Number of text tokens held; the same for every layer, fused or not."""
-        return super().get_seq_length(self.ecg_layers[0]) - 1
-
-    def get_query_offset(self, layer_idx: int = 0) -> int:
-        """Mask row of the next token: the text tokens held, and the slot."""
-        return super().get_seq_length(self.ecg_layers[0])
-
-    def get_mask_sizes(self, query_length: int, layer_idx: int) -> tuple[int, int]:
-        """Mask columns, the slot's included, and their offset."""
-        return super().get_mask_sizes(query_length, self.ecg_layers[0])
+    time, size = features.shape[1:]
+    rates = 10000.0 ** (-torch.arange(0, size, 2, device=features.device, dtype=features.dtype) / size)
+    angles = torch.arange(time, device=features.device, dtype=features.dtype)[:, None] * rates
+    positions = torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)[:, :size]
+    return functional.layer_norm(features, (size,)) + positions
 
 
-class ECGDynamicCache(ECGSlotAccounting, DynamicCache):
-    """A `DynamicCache` seeded with the ECG: what decoding steps read and extend."""
+def fill_placeholders(
+    inputs_embeds: torch.Tensor, is_placeholder: torch.Tensor, ecg_embeds: torch.Tensor
+) -> torch.Tensor:
+    """Put ECG vectors in the place of placeholder tokens.
 
-
-class ReplayableLayer(CacheLayerMixin):
-    """A cache layer that stores no text, so that activation checkpointing may run its layer a second time."""
-
-    def __init__(self, slot: Slot | None):
-        super().__init__()
-        self.slot = slot
-        self.is_initialized = True
-
-    def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
-        """Nothing to prepare: the slot is given from the start."""
-
-    def update(
-        self, key_states: torch.Tensor, value_states: torch.Tensor, *args, **kwargs
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The slot, where this layer has one, in front of the given keys and values."""
-        if self.slot is None:
-            return key_states, value_states
-        key, value = (part.to(key_states.dtype) for part in self.slot)
-        return torch.cat([key, key_states], dim=-2), torch.cat([value, value_states], dim=-2)
-
-    def get_seq_length(self) -> int:
-        return 0 if self.slot is None else 1
-
-    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        return self.get_seq_length() + query_length, 0
-
-    def get_max_length(self) -> int:
-        return -1
-
-
-class ECGReplayableCache(ECGSlotAccounting, Cache):
-    """The cache of a forward pass that keeps none: it hands each layer its slot and stores nothing."""
-
-    def __init__(self, slots: dict[int, Slot], num_layers: int):
-        super().__init__(layers=[ReplayableLayer(slots.get(index)) for index in range(num_layers)])
-        self.ecg_layers = tuple(slots)
-
-
-def holds_ecg(cache: Cache | None) -> bool:
-    """Whether `cache` was seeded with an ECG."""
-    return isinstance(cache, ECGSlotAccounting)
-
-
-def seed_cache(cache: Cache, slots: dict[int, Slot]) -> None:
-    """Put the ECG slots into an empty `DynamicCache`, which becomes an `ECGDynamicCache` in place.
-
-    In place, because a caller who passed the cache goes on with that very object.
+    Args:
+        inputs_embeds: (batch, tokens, size) embeddings of the text.
+        is_placeholder: (batch, tokens), where they are to be replaced.
+        ecg_embeds: (batch, vectors, size).
 
     Raises:
-        TypeError: for another kind of cache, which would count the slot as a text token.
-        ValueError: for a cache that already holds text, in front of which the slot can no longer stand.
+        ValueError: where a text has not one placeholder for each vector of its ECG.
     """
-    if type(cache) is not DynamicCache:
-        raise TypeError(
-            f"the ECG cannot be put into a {type(cache).__name__}; pass a DynamicCache, or no cache "
-            '(cache_implementation="dynamic")'
-        )
-    if cache.get_seq_length() > 0:
+    expected = ecg_embeds.shape[1]
+    found = is_placeholder.sum(-1).tolist()
+    if any(count != expected for count in found):
         raise ValueError(
-            f"past_key_values already holds {cache.get_seq_length()} text tokens but no ECG; the ECG must come "
-            "first: pass an empty cache"
+            f"found {found} ECG placeholder tokens in the texts; expected {expected} in each (the processor inserts them)"
         )
-    for layer_idx, (key, value) in slots.items():
-        cache.update(key, value, layer_idx)
-    cache.__class__ = ECGDynamicCache
-    cache.ecg_layers = tuple(slots)
+    return inputs_embeds.masked_scatter(is_placeholder[..., None], ecg_embeds.to(inputs_embeds.dtype))
 
 
-def hide_slot_column(layer: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
-    """Forward pre-hook of a decoder layer that has no slot: take the slot's column off the shared mask.
+class GatedCrossAttention(nn.Module):
+    """Gated cross-attention and feed-forward layer of Flamingo (its figure 4), in front of one decoder layer.
 
-    All layers are given one mask, as wide as a layer with the slot needs it. On keys without the slot, sdpa would
-    accept it shifted by one token, without an error.
+    y + tanh(a) * Attention(LN(y), x), then y + tanh(b) * FF(LN(y)). Both gates start at 0, at which the language model
+    is as it was.
     """
-    mask = kwargs.get("attention_mask")
-    if holds_ecg(kwargs.get("past_key_values")) and mask is not None:
-        if not isinstance(mask, torch.Tensor):
-            raise TypeError(
-                f"fusion_layers cannot take the ECG's column off a {type(mask).__name__}: use "
-                'attn_implementation="sdpa" or "eager"'
-            )
-        mask = mask[..., 1:]
-        if mask.is_floating_point():
-            # Without the slot, a padding token sees nothing. Eager attention takes its softmax in float32, where
-            # float64's lowest number is -inf and such a row would become NaN.
-            mask = mask.clamp(min=torch.finfo(torch.float32).min)
-        kwargs = {**kwargs, "attention_mask": mask}
-    return args, kwargs
+
+    def __init__(self, hidden_size: int, num_heads: int):
+        super().__init__()
+        self.num_heads = num_heads
+        self.attn_norm = nn.LayerNorm(hidden_size)
+        self.q_proj = nn.Linear(hidden_size, hidden_size, bias=False)
+        self.k_proj = nn.Linear(hidden_size, hidden_size, bias=False)
+        self.v_proj = nn.Linear(hidden_size, hidden_size, bias=False)
+        self.o_proj = nn.Linear(hidden_size, hidden_size, bias=False)
+        self.attn_gate = nn.Parameter(torch.zeros(()))
+        self.ff_norm = nn.LayerNorm(hidden_size)
+        self.ff_in = nn.Linear(hidden_size, 4 * hidden_size, bias=False)
+        self.ff_out = nn.Linear(4 * hidden_size, hidden_size, bias=False)
+        self.ff_gate = nn.Parameter(torch.zeros(()))
+
+    def _heads(self, hidden: torch.Tensor) -> torch.Tensor:
+        return hidden.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+
+    def key_values(self, features: torch.Tensor) -> Slot:
+        """Keys and values of (batch, time, hidden) ECG features, each (batch, heads, time, hidden / heads)."""
+        return self._heads(self.k_proj(features)), self._heads(self.v_proj(features))
+
+    def forward(self, hidden: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+        """(batch, tokens, hidden) -> the same, having looked at the ECG."""
+        query = self._heads(self.q_proj(self.attn_norm(hidden)))
+        attended = functional.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
+        hidden = hidden + self.attn_gate.tanh() * self.o_proj(attended)
+        return hidden + self.ff_gate.tanh() * self.ff_out(functional.gelu(self.ff_in(self.ff_norm(hidden))))
+
+
+class ECGCrossAttention(nn.Module):
+    """The gated cross-attentions of all layers that have one."""
+
+    def __init__(self, layers: list[int], hidden_size: int, num_heads: int):
+        super().__init__()
+        self.layers = nn.ModuleDict({str(index): GatedCrossAttention(hidden_size, num_heads) for index in layers})
+
+    def forward(self, hidden: torch.Tensor, index: int, cache: Any) -> torch.Tensor:
+        """The residual stream in front of decoder layer `index`, given the cache that carries the ECG.
+
+        It is computed in this module's own precision, and returned in that of the stream.
+        """
+        layer = self.layers[str(index)]
+        dtype = layer.attn_gate.dtype
+        key_values = (cache.ecg_key_values or {}).get(index)
+        if key_values is None:
+            key_values = layer.key_values(cache.ecg_features.to(hidden.device, dtype))
+            if cache.ecg_key_values is not None:
+                cache.ecg_key_values[index] = key_values
+        return layer(hidden.to(dtype), *key_values).to(hidden.dtype)
+
+
+class LayerHook:
+    """Forward pre-hook of one decoder layer: what the layer must be given beyond stock transformers' arguments.
+
+    Args:
+        model: the model whose `ecg_cross_attention` is asked for, of "flamingo". It is looked up at each call, because
+            PEFT replaces it.
+        family: of the language model.
+        names: the arguments of the layer's `forward`.
+        index: of the layer.
+    """
+
+    def __init__(self, model: nn.Module, family: Family, names: tuple[str, ...], index: int):
+        self.model, self.family, self.names, self.index = model, family, names, index
+
+    def __call__(self, layer: nn.Module, args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
+        call = LayerCall(self.names, args, kwargs)
+        cache = call.get(self.family.cache_argument)
+        slots = ()
+        if holds_ecg(cache):
+            marked = self_attention_cache(cache)
+            slots = marked.ecg_layers
+            if slots and self.index not in slots:
+                mask = mask_without_slot(call.get("attention_mask"), marked.is_compileable)
+                call.set("attention_mask", mask)
+            if marked.ecg_features is not None and self.index in self.model.config.ecg_layers:
+                hidden = self.model.ecg_cross_attention(call.get("hidden_states"), self.index, marked)
+                call.set("hidden_states", hidden)
+        if self.family.adjust is not None:
+            self.family.adjust(call, layer, self.index, slots)
+        return tuple(call.args), call.kwargs
+
+
+class GradientBridge(torch.autograd.Function):
+    """Carries the ECG's gradient past re-entrant checkpointing.
+
+    A layer that is checkpointed that way sends gradients only to its positional arguments; what it reads from the
+    cache is a leaf, which gathers its gradient by itself. This function stands in front of the first layer, so that
+    its backward comes after all of theirs, and hands on what was gathered.
+    """
+
+    @staticmethod
+    def forward(ctx, inputs_embeds: torch.Tensor, ecg_embeds: torch.Tensor, leaf: torch.Tensor) -> torch.Tensor:
+        ctx.leaf = leaf
+        return inputs_embeds.view_as(inputs_embeds)
+
+    @staticmethod
+    def backward(ctx, gradient: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None]:
+        gathered = ctx.leaf.grad
+        ctx.leaf.grad = None
+        return gradient, torch.zeros_like(ctx.leaf) if gathered is None else gathered, None

@@ -1,13 +1,16 @@
 """`ECGProcessor`: an ECG and a text to what the model takes, and a conversation about an ECG to both."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypedDict, Unpack
 
 import numpy as np
 from transformers.feature_extraction_utils import BatchFeature
 from transformers.processing_utils import ProcessingKwargs, ProcessorMixin, TextKwargs
+from transformers.tokenization_utils_base import BatchEncoding
+from transformers.utils import PaddingStrategy
 
 from .feature_extraction_meit import ECG, ECGFeatureExtractor
+from .placeholders import PER_TOKEN, Placeholders, pad
 
 # Both templates put a turn's end inside the generation block, so that a model trained on the assistant's tokens
 # learns to stop, and start each later turn with its separator, so that nothing follows a report.
@@ -32,6 +35,16 @@ _PLAIN_TEMPLATE = (
     "{% else %}{{ '### Instruction:\\n' + text }}{% endif %}{% endfor %}"
     "{% if add_generation_prompt %}{{ '\\n\\n### Response:\\n' }}{% endif %}"
 )
+# An encoder reads the instruction alone: what it is to be answered with is the decoder's text, the labels.
+_SOURCE_TEMPLATE = (
+    "{% for message in messages %}"
+    "{% if message['role'] == 'assistant' %}{{ raise_exception('an assistant message in the text of an encoder; the "
+    "report is the text of the decoder (to train a decoder-only model on it, pass a chat_template)') }}{% endif %}"
+    + _MESSAGE_TEXT
+    + "{% if not loop.first %}{{ '\n\n' }}{% endif %}{{ text }}{% endfor %}{{ eos_token }}"
+)
+# What decides on the width of tokenized texts, which comes after the placeholders.
+_LAYOUT = ("padding", "truncation", "max_length", "pad_to_multiple_of", "padding_side", "stride")
 
 
 class ECGKwargs(TypedDict, total=False):
@@ -51,14 +64,26 @@ class ECGProcessorKwargs(ProcessingKwargs, total=False):
 class ECGProcessor(ProcessorMixin):
     """A feature extractor for the ECG, a tokenizer for the text and a chat template.
 
-    The ECG takes no place in the text: the model receives it beside the tokens. Texts are padded at the left,
-    which is what generation needs; `padding_side="right"` pads them for training.
+    The model receives the ECG beside the tokens. For the fusion "llava" each text holds placeholder tokens that it
+    replaces with the ECG: they are put behind the text's first token where that is the tokenizer's `bos_token`, and
+    else in front of the text, unless the text has them already. They count as tokens of the text, and truncation
+    leaves them in it. For the other fusions the ECG takes no place in the text.
+
+    Texts are padded at the left, which is what generation needs; `padding_side="right"` pads them for training. The
+    tokenizer of an encoder, which is known by the end-of-text token that it puts behind any text, pads at the right:
+    the positions of an encoder's text are counted from its first column.
 
     Args:
         feature_extractor: an `ECGFeatureExtractor`.
         tokenizer: of the language model. One without a padding token pads with its end-of-text token.
-        chat_template: Jinja source. By default ChatML where the tokenizer ends a turn with `<|im_end|>`, and
-            otherwise a plain instruction-and-response template that any tokenizer can read.
+        chat_template: Jinja source. By default the instruction alone, between the tokenizer's own first and last token,
+            for the tokenizer of an encoder; ChatML where the tokenizer ends a turn with `<|im_end|>`; and otherwise a
+            plain instruction-and-response template that any tokenizer can read.
+        ecg_token_id: id of the placeholder, the model's `config.ecg_token_id`; None where texts hold none.
+        num_ecg_tokens: placeholders per text, the model's `config.num_ecg_tokens`.
+
+    Raises:
+        ValueError: the tokenizer cannot end a report, or uses the placeholder's id for a token of its own.
     """
 
     valid_processor_kwargs = ECGProcessorKwargs
@@ -66,12 +91,31 @@ class ECGProcessor(ProcessorMixin):
     ecg_kwargs: ECGKwargs = {}
     text_kwargs: TextKwargs = {"padding": True, "padding_side": "left", "return_token_type_ids": False}
 
-    def __init__(self, feature_extractor: ECGFeatureExtractor, tokenizer, chat_template: str | None = None):
+    def __init__(
+        self,
+        feature_extractor: ECGFeatureExtractor,
+        tokenizer,
+        chat_template: str | None = None,
+        ecg_token_id: int | None = None,
+        num_ecg_tokens: int = 1,
+    ):
         if tokenizer.eos_token is None:
             raise ValueError(f"{type(tokenizer).__name__} has no eos_token; a report could not end")
         if tokenizer.pad_token is None:
             tokenizer.pad_token = tokenizer.eos_token
+        for name in ("bos_token", "eos_token", "pad_token"):
+            if ecg_token_id is not None and getattr(tokenizer, f"{name}_id") == ecg_token_id:
+                raise ValueError(
+                    f"ecg_token_id is {ecg_token_id}, which is the tokenizer's {name} {getattr(tokenizer, name)!r}; "
+                    "expected an id of no other token"
+                )
+        if num_ecg_tokens < 1:
+            raise ValueError(f"num_ecg_tokens is {num_ecg_tokens}; expected at least 1")
         super().__init__(feature_extractor, tokenizer, chat_template=chat_template or _default_template(tokenizer))
+        self.ecg_token_id = ecg_token_id
+        self.num_ecg_tokens = num_ecg_tokens
+        if _ends_with_eos(tokenizer):
+            self.text_kwargs = {**self.text_kwargs, "padding_side": "right"}
 
     def __call__(
         self,
@@ -95,7 +139,8 @@ class ECGProcessor(ProcessorMixin):
             `input_ids` and `attention_mask` of shape (batch, tokens), `ecg_values` of shape (batch, 12, samples).
 
         Raises:
-            ValueError: there is no ECG or no text, or their numbers differ; or as the feature extractor raises.
+            ValueError: there is no ECG or no text, or their numbers differ; a text holds a wrong number of ECG
+                placeholders, or there is no room for them; or as the feature extractor raises.
             TypeError: a keyword is unknown.
         """
         if ecg is None:
@@ -112,11 +157,9 @@ class ECGProcessor(ProcessorMixin):
             raise ValueError(f"{len(recordings)} ECGs came with {len(texts)} texts; expected one text per ECG")
         ecg_values, owners = self._ecg_values(recordings, start_s)
         texts = [texts[owner] for owner in owners]
-        bos_token = self.tokenizer.bos_token
-        if bos_token and all(one.startswith(bos_token) for one in texts):
-            # A rendered template brings its own.
+        if self._are_rendered(texts):
             text_kwargs.setdefault("add_special_tokens", False)
-        tokens = self.tokenizer(texts, return_tensors=return_tensors, **text_kwargs)
+        tokens = self._tokens(lambda kwargs: self.tokenizer(texts, **kwargs), text_kwargs, return_tensors)
         return BatchFeature({**tokens, "ecg_values": ecg_values}, tensor_type=return_tensors)
 
     def apply_chat_template(
@@ -180,21 +223,31 @@ class ECGProcessor(ProcessorMixin):
             recordings = [self._recording_of(one, ecg_kwargs) for one in conversations]
             ecg_values, owners = self._ecg_values(recordings, ecg_kwargs.get("start_s"))
             messages = [messages[owner] for owner in owners]
-        tokens = self.tokenizer.apply_chat_template(
-            messages,
-            tokenize=True,
-            return_dict=True,
-            return_tensors=return_tensors,
-            return_assistant_tokens_mask=return_assistant_tokens_mask,
-            padding=text_kwargs.pop("padding"),
-            truncation=text_kwargs.pop("truncation", False),
-            max_length=text_kwargs.pop("max_length", None),
-            tokenizer_kwargs=text_kwargs,
-            **template_kwargs,
-        )
+
+        def tokenized(kwargs: dict[str, Any]) -> BatchEncoding:
+            named = {name: kwargs.pop(name) for name in ("padding", "truncation", "max_length", "return_tensors")}
+            return self.tokenizer.apply_chat_template(
+                messages,
+                tokenize=True,
+                return_dict=True,
+                return_assistant_tokens_mask=return_assistant_tokens_mask,
+                tokenizer_kwargs=kwargs,
+                **named,
+                **template_kwargs,
+            )
+
+        tokens = self._tokens(tokenized, {"truncation": False, "max_length": None, **text_kwargs}, return_tensors)
         if not return_dict:
             return tokens["input_ids"]
         return BatchFeature({**tokens, "ecg_values": ecg_values}, tensor_type=return_tensors)
+
+    def decode(self, token_ids: Any, *args: Any, **kwargs: Any) -> str | list[str]:
+        """As `decode` of the tokenizer, which need not know the ECG's placeholder: it is left out."""
+        return self.tokenizer.decode(self._without_placeholders(token_ids), *args, **kwargs)
+
+    def batch_decode(self, sequences: Any, *args: Any, **kwargs: Any) -> list[str]:
+        """As `batch_decode` of the tokenizer, which need not know the ECG's placeholder: it is left out."""
+        return self.tokenizer.batch_decode(self._without_placeholders(sequences), *args, **kwargs)
 
     @property
     def model_input_names(self) -> list[str]:
@@ -214,6 +267,60 @@ class ECGProcessor(ProcessorMixin):
         if unknown:
             raise TypeError(f"unknown keyword {', '.join(sorted(unknown))} of {type(self).__name__}")
         return ecg_kwargs, text_kwargs
+
+    def _are_rendered(self, texts: list[str]) -> bool:
+        """Whether the texts bring the special tokens that the tokenizer would add: a template's do."""
+        bos_token, eos_token = self.tokenizer.bos_token, self.tokenizer.eos_token
+        if bos_token and all(one.startswith(bos_token) for one in texts):
+            return True
+        return _ends_with_eos(self.tokenizer) and all(one.endswith(eos_token) for one in texts)
+
+    def _tokens(
+        self,
+        tokenize: Callable[[dict[str, Any]], BatchEncoding],
+        text_kwargs: dict[str, Any],
+        return_tensors: str | None,
+    ) -> BatchEncoding:
+        """Tokenize, and put the ECG's placeholders in where the model needs them, before the widths are made equal.
+
+        Args:
+            tokenize: takes the keywords of a tokenizer's call.
+            text_kwargs: the keywords.
+            return_tensors: as of a call.
+        """
+        if self.ecg_token_id is None:
+            return tokenize({**text_kwargs, "return_tensors": return_tensors})
+        layout = {name: text_kwargs[name] for name in _LAYOUT if name in text_kwargs}
+        side = layout.pop("padding_side")
+        padding, truncation, max_length, _ = self.tokenizer._get_padding_truncation_strategies(**layout)
+        kwargs = {name: value for name, value in text_kwargs.items() if name not in _LAYOUT}
+        as_they_are = {"padding": False, "truncation": False, "max_length": None, "return_tensors": None}
+        tokens = tokenize({**kwargs, **as_they_are, "return_special_tokens_mask": True})
+        unknown = set(tokens) - set(PER_TOKEN) - {"input_ids"}
+        if unknown:
+            raise TypeError(f"{', '.join(sorted(unknown))} cannot be returned of texts with ECG placeholders")
+
+        placeholders = Placeholders(self.ecg_token_id, self.num_ecg_tokens)
+        rows = [dict(zip(tokens, values, strict=True)) for values in zip(*tokens.values(), strict=True)]
+        rows = [placeholders.insert(row, self.tokenizer.bos_token_id) for row in rows]
+        if truncation.value != "do_not_truncate":
+            rows = [placeholders.truncate(row, max_length, self.tokenizer.truncation_side) for row in rows]
+        if padding is not PaddingStrategy.DO_NOT_PAD:
+            widths = [len(row["input_ids"]) for row in rows]
+            multiple = layout.get("pad_to_multiple_of") or 1
+            width = max(widths) if padding is PaddingStrategy.LONGEST else max_length
+            width = -(-width // multiple) * multiple
+            rows = [pad(row, width, side, self.tokenizer.pad_token_id) for row in rows]
+        names = [name for name in tokens if name != "special_tokens_mask" or kwargs.get("return_special_tokens_mask")]
+        return BatchEncoding({name: [row[name] for row in rows] for name in names}, tensor_type=return_tensors)
+
+    def _without_placeholders(self, token_ids: Any) -> Any:
+        if self.ecg_token_id is None:
+            return token_ids
+        token_ids = token_ids.tolist() if hasattr(token_ids, "tolist") else token_ids
+        if isinstance(token_ids, int):
+            return [] if token_ids == self.ecg_token_id else token_ids
+        return [self._without_placeholders(one) for one in token_ids if one != self.ecg_token_id]
 
     def _ecg_values(self, recordings: list, start_s: float | str | None) -> tuple[np.ndarray, list[int]]:
         """The windows of all recordings, and for each window the index of its recording."""
@@ -240,12 +347,19 @@ class ECGProcessor(ProcessorMixin):
 
 
 def _default_template(tokenizer) -> str:
+    ids = tokenizer("a")["input_ids"]
+    starts_with_bos = tokenizer.bos_token_id is not None and ids[:1] == [tokenizer.bos_token_id]
+    bos = "{{ bos_token }}" if starts_with_bos else ""
+    if _ends_with_eos(tokenizer):
+        return bos + _SOURCE_TEMPLATE
     # ChatML only where generation stops at its end token; Qwen's base models know the token and end with another.
     chatml = tokenizer.eos_token == "<|im_end|>" and "<|im_start|>" in tokenizer.get_vocab()
-    starts_with_bos = tokenizer.bos_token_id is not None and (
-        tokenizer("a")["input_ids"][:1] == [tokenizer.bos_token_id]
-    )
-    return ("{{ bos_token }}" if starts_with_bos else "") + (_CHATML_TEMPLATE if chatml else _PLAIN_TEMPLATE)
+    return bos + (_CHATML_TEMPLATE if chatml else _PLAIN_TEMPLATE)
+
+
+def _ends_with_eos(tokenizer) -> bool:
+    """Whether the tokenizer ends any text with its end-of-text token, as T5's and BART's do for their encoders."""
+    return tokenizer("a")["input_ids"][-1:] == [tokenizer.eos_token_id]
 
 
 def _parts(message: dict) -> list[dict]:

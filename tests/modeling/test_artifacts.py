@@ -182,15 +182,18 @@ def test_backbone_elsewhere(adapter, backbone, tmp_path):
         ECGLlamaForCausalLM.from_pretrained(tmp_path / "full", text_model=tmp_path / "moved-backbone")
 
 
-def test_the_backbone_is_looked_up_as_the_same_user(adapter, monkeypatch):
+@pytest.mark.parametrize("auto", [AutoConfig, AutoModelForCausalLM])
+def test_the_backbone_is_looked_up_as_the_same_user(adapter, auto, monkeypatch):
     folder, _ = adapter
     seen = {}
+    text_config = tiny_config().text_config
+    monkeypatch.setattr(AutoConfig, "from_pretrained", lambda path, **kwargs: text_config)
 
     def look_up(path, **kwargs):
         seen.update(kwargs, path=path)
         raise OSError("gated")
 
-    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", look_up)
+    monkeypatch.setattr(auto, "from_pretrained", look_up)
     with pytest.raises(OSError, match="its backbone was not found"):
         ECGLlamaForCausalLM.from_pretrained(
             folder, text_model="org/gated", token="hf_x", local_files_only=True, revision="of-the-adapter"
