@@ -1,4 +1,4 @@
-"""What the decoder-only model and its encoder-decoder twin share: the parts around a language model, and the ECG's way in."""
+"""What the decoder-only model and its encoder-decoder twin share: the ECG's parts, and its way into the layers."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn import functional
-from transformers import MODEL_MAPPING, PreTrainedModel
+from transformers import MODEL_MAPPING, PreTrainedModel, initialization
 from transformers.cache_utils import Cache
 from transformers.utils import logging
 
@@ -23,6 +23,7 @@ from .encoder_meit import ECGEncoder, ECGProjector
 from .families_meit import family_of, layer_argument_names
 from .fusion_meit import (
     ECGCrossAttention,
+    GatedCrossAttention,
     GradientBridge,
     LayerHook,
     fill_placeholders,
@@ -47,6 +48,12 @@ class ECGLlamaPreTrainedModel(PreTrainedModel):
     _supports_sdpa = True
     _supports_flex_attn = True
     _supports_attention_backend = True
+
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if isinstance(module, GatedCrossAttention):
+            initialization.zeros_(module.attn_gate)
+            initialization.zeros_(module.ff_gate)
 
     def _check_and_adjust_attn_implementation(self, attn_implementation: str | None, *args: Any, **kwargs: Any) -> str:
         """The language model's own choice: some families have no sdpa."""
@@ -122,9 +129,7 @@ class ECGFusionModel(ECGLlamaPreTrainedModel):
         """
         encoded = self.ecg_encoder(ecg_values)
         if self.config.fusion == "concat":
-            embeds = tile_to_hidden_size(
-                self.ecg_projector(encoded.pooler_output), self.config.text_config.hidden_size
-            )
+            embeds = tile_to_hidden_size(self.ecg_projector(encoded.pooler_output), self.config.text_config.hidden_size)
         elif self.config.fusion == "llava":
             embeds = self.ecg_projector(mean_over_parts(encoded.last_hidden_state, self.config.num_ecg_tokens))
         else:
@@ -160,15 +165,14 @@ class ECGFusionModel(ECGLlamaPreTrainedModel):
             return bool(self.config.text_config.use_cache) and not self.training
         return use_cache
 
-    def _checkpoints_reentrantly(self) -> bool:
+    def _needs_bridge(self, ecg_embeds: torch.Tensor) -> bool:
+        """Whether layers that are checkpointed re-entrantly read an ECG that is trained."""
         layers = [layer for layer in self.decoder_layers if getattr(layer, "gradient_checkpointing", False)]
-        if not self.training or not layers:
+        if self.config.fusion != "concat" or not self.training or not layers or not ecg_embeds.requires_grad:
             return False
         return bool(getattr(layers[0]._gradient_checkpointing_func, "keywords", {}).get("use_reentrant", False))
 
-    def _bridged(
-        self, inputs_embeds: torch.Tensor, ecg_embeds: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def _bridged(self, inputs_embeds: torch.Tensor, ecg_embeds: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The text's embeddings and the ECG, as re-entrant checkpointing needs them."""
         leaf = ecg_embeds.detach().requires_grad_()
         return GradientBridge.apply(inputs_embeds, ecg_embeds, leaf), leaf
@@ -199,13 +203,17 @@ class ECGFusionModel(ECGLlamaPreTrainedModel):
         mark_cache(cache, slots, features)
         return cache
 
-    def _filled(
+    def filled(
         self,
         input_ids: torch.LongTensor | None,
         inputs_embeds: torch.Tensor | None,
         ecg_embeds: torch.Tensor | None,
+        has_ecg: bool = False,
     ) -> torch.Tensor | None:
-        """The text's embeddings, of "llava" with the ECG in the place of the placeholders; None: those of input_ids."""
+        """The text's embeddings, of "llava" with the ECG in the place of the placeholders; None: those of input_ids.
+
+        `has_ecg` says that earlier text, in the cache, held it.
+        """
         if self.config.fusion != "llava":
             return inputs_embeds
         embedding = self.get_input_embeddings()
@@ -217,8 +225,7 @@ class ECGFusionModel(ECGLlamaPreTrainedModel):
         if ecg_embeds is not None:
             inputs_embeds = embedding(input_ids) if inputs_embeds is None else inputs_embeds
             return fill_placeholders(inputs_embeds, is_placeholder, ecg_embeds)
-        # A step of decoding holds one token, and generate never draws a placeholder.
-        if is_placeholder.shape[1] > 1 and is_placeholder.any():
+        if not has_ecg and is_placeholder.any():
             raise ValueError("the text holds ECG placeholder tokens, but no ECG was given for them")
         return inputs_embeds
 

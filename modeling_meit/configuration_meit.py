@@ -147,7 +147,7 @@ class ECGLlamaConfig(PreTrainedConfig):
                 raise ValueError(f'ecg_token_id and num_ecg_tokens are of fusion "llava"; found "{self.fusion}"')
             return
         if self.fusion_layers is not None:
-            raise ValueError('fusion "llava" puts the ECG among the tokens, before every layer: fusion_layers has no use')
+            raise ValueError('fusion "llava" puts the ECG among the tokens: fusion_layers has no use')
         if self.num_ecg_tokens < 1:
             raise ValueError(f"num_ecg_tokens is {self.num_ecg_tokens}; expected at least 1")
         vocabulary = self.text_config.vocab_size

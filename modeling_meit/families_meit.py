@@ -14,6 +14,7 @@ from transformers.cache_utils import Cache
 
 from .caches_meit import Slot, holds_ecg, self_attention_cache
 
+
 class LayerCall:
     """The arguments of one call of a decoder layer, by name, whether they were passed by position or by keyword."""
 
@@ -52,8 +53,9 @@ class Family:
         needs_mask: whether a missing 2-D attention mask would be made without the ECG's column.
         ecg_column: what stands in the ECG's column of the 2-D mask; any number but 0 is visible to the causal mask.
         is_encoder_decoder: whether the layers are those of a decoder beside an encoder.
+        pads_right: whether the encoder counts positions by column, so that padding on the left would shift the text's.
         prepare: changes a base model once.
-        adjust: changes the arguments of a layer's call: (call, layer, index, fused layers). None where no layer needs it.
+        adjust: changes the arguments of a layer's call, given (call, layer, its index, the layers with a slot).
     """
 
     layers: str
@@ -63,6 +65,7 @@ class Family:
     needs_mask: bool = False
     ecg_column: int = 1
     is_encoder_decoder: bool = False
+    pads_right: bool = False
     prepare: Callable[[PreTrainedModel], None] | None = None
     adjust: Callable[[LayerCall, nn.Module, int, tuple[int, ...]], None] | None = None
 
@@ -238,7 +241,12 @@ _LLAMA_LIKE = Family(layers="layers", attention="self_attn", key_value=_separate
 
 FAMILIES: dict[str, Family] = {
     "bart": Family(
-        layers="decoder.layers", attention="self_attn", key_value=_separate, needs_mask=True, is_encoder_decoder=True
+        layers="decoder.layers",
+        attention="self_attn",
+        key_value=_separate,
+        needs_mask=True,
+        is_encoder_decoder=True,
+        pads_right=True,
     ),
     "bloom": Family(
         layers="h",

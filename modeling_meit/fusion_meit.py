@@ -61,7 +61,7 @@ def fill_placeholders(
     found = is_placeholder.sum(-1).tolist()
     if any(count != expected for count in found):
         raise ValueError(
-            f"found {found} ECG placeholder tokens in the texts; expected {expected} in each (the processor inserts them)"
+            f"found {found} ECG placeholder tokens in the texts; expected {expected} in each (the processor adds them)"
         )
     return inputs_embeds.masked_scatter(is_placeholder[..., None], ecg_embeds.to(inputs_embeds.dtype))
 

@@ -69,8 +69,7 @@ class ECGLoadableModel(ECGLlamaPreTrainedModel):
         is_tied = is_new or self.lm_head.weight is embeddings.weight
         self._tied_weights_keys = {"lm_head.weight": f"{name}.weight"} if is_tied else {}
         self._can_compile_fullgraph = self.model._can_compile_fullgraph
-        if not is_new:
-            self.generation_config = text_model.generation_config
+        self.generation_config = text_model.generation_config
 
     def get_input_embeddings(self) -> nn.Module:
         return self.model.get_input_embeddings()
@@ -117,7 +116,6 @@ class ECGLoadableModel(ECGLlamaPreTrainedModel):
         if fusion == "llava":
             if ecg_token_id == vocabulary:
                 append_row(loaded)
-            loaded.generation_config.suppress_tokens = [ecg_token_id]
             overrides["ecg_token_id"] = ecg_token_id
         attn_implementation = loaded.config._attn_implementation
         if config is None:

@@ -68,9 +68,9 @@ class ECGLlamaModel(ECGFusionModel):
 
         cache = past_key_values
         ecg_embeds = self._ecg_of(batch_size, ecg_values, ecg_embeds, cache)
-        inputs_embeds = self._filled(input_ids, inputs_embeds, ecg_embeds)
+        inputs_embeds = self.filled(input_ids, inputs_embeds, ecg_embeds, holds_ecg(cache))
         if ecg_embeds is not None:
-            if self._checkpoints_reentrantly() and ecg_embeds.requires_grad:
+            if self._needs_bridge(ecg_embeds):
                 inputs_embeds = self.get_input_embeddings()(input_ids) if inputs_embeds is None else inputs_embeds
                 inputs_embeds, ecg_embeds = self._bridged(inputs_embeds, ecg_embeds)
             new_cache = partial(DynamicCache, config=self.config.text_config) if use_cache else None

@@ -11,7 +11,7 @@ from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput, Seq2
 from transformers.utils import can_return_tuple
 
 from .base_meit import ECGFusionModel
-from .caches_meit import ECGCache, ReplayableEncoderDecoderCache, holds_ecg, self_attention_cache
+from .caches_meit import ReplayableEncoderDecoderCache, holds_ecg
 from .configuration_meit import ECGLlamaSeq2SeqConfig
 from .generation_meit import ECGGenerationMixin
 from .loading_meit import ECGLoadableModel, base_of
@@ -71,13 +71,14 @@ class ECGLlamaSeq2SeqModel(ECGFusionModel):
         text = decoder_input_ids if decoder_input_ids is not None else decoder_inputs_embeds
         batch_size, num_tokens = text.shape[:2]
         use_cache = self._uses_cache(use_cache)
+        self._check_padding_side(attention_mask)
 
         cache = past_key_values
         ecg_embeds = self._ecg_of(batch_size, ecg_values, ecg_embeds, cache)
         if encoder_outputs is None:
-            inputs_embeds = self._filled(input_ids, inputs_embeds, ecg_embeds)
+            inputs_embeds = self.filled(input_ids, inputs_embeds, ecg_embeds, holds_ecg(cache))
         if ecg_embeds is not None:
-            if self.config.fusion != "llava" and self._checkpoints_reentrantly() and ecg_embeds.requires_grad:
+            if self._needs_bridge(ecg_embeds):
                 if decoder_inputs_embeds is None:
                     decoder_inputs_embeds = self.get_input_embeddings()(decoder_input_ids)
                 decoder_inputs_embeds, ecg_embeds = self._bridged(decoder_inputs_embeds, ecg_embeds)
@@ -106,6 +107,15 @@ class ECGLlamaSeq2SeqModel(ECGFusionModel):
         if not use_cache:
             outputs.past_key_values = None
         return outputs
+
+    def _check_padding_side(self, attention_mask: torch.Tensor | None) -> None:
+        if not self.family.pads_right or attention_mask is None or torch.compiler.is_compiling():
+            return
+        if attention_mask.shape[1] and not attention_mask[:, 0].all():
+            raise ValueError(
+                f"the encoder's text is padded on the left, where {self.config.text_config.model_type} would count the "
+                'padding as positions: pad it on the right (padding_side="right")'
+            )
 
     def _new_cache(self) -> EncoderDecoderCache:
         config = self.language_model.get_decoder().config

@@ -21,6 +21,17 @@ for _variable in ("HF_DATASETS_CACHE", "HF_MODULES_CACHE", "HF_HUB_CACHE"):
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--support-table", choices=("check", "write"), help="the README's table of families: see support.py")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if choice := config.getoption("--support-table"):
+        from tests.modeling.support import SupportTable
+
+        config.pluginmanager.register(SupportTable(REPOSITORY / "README.md", choice == "write"))
+
+
 def pytest_unconfigure() -> None:
     shutil.rmtree(_CACHE, ignore_errors=True)
 

@@ -4,13 +4,10 @@ import functools
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, DynamicCache, QuantizedCache, StaticCache
-
-from modeling_meit import FAMILIES, ECGLlamaConfig, ECGLlamaForCausalLM, ECGLlamaForConditionalGeneration
-from modeling_meit.families_meit import layer_argument_names
+from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
 from . import plain
-from .families import DECODERS, SEQ2SEQ, TEXT_CONFIGS, VARIANTS
+from .families import TEXT_CONFIGS, VARIANTS
 from .tiny import TARGETS, TEXTS, ecg, inputs_of, padded, tiny_config, tiny_model, with_placeholders
 
 # Against the equations: transformers takes its norms, rotary angles and eager softmax in float32 whatever the
@@ -140,6 +137,7 @@ def test_encoder_and_projector_equal_their_equations():
     assert torch.allclose(found.norm(dim=-1), torch.tensor(2.0).double())  # 4 heads, each of norm 1
 
 
+@pytest.mark.support("concat")
 @pytest.mark.parametrize(("family", "attn_implementation", "side"), SIDED)
 @pytest.mark.parametrize("fusion_layers", [None, (0,), (1,)])
 @pytest.mark.parametrize("use_cache", [True, False])
@@ -157,6 +155,7 @@ def test_concat_equals_the_equations_in_each_variant_of_a_family(family, variant
     assert_equals_the_equations(model, inputs_of(model, "right"), expected, use_cache=use_cache)
 
 
+@pytest.mark.support("llava")
 @pytest.mark.parametrize(("family", "attn_implementation", "side"), SIDED)
 @pytest.mark.parametrize("num_ecg_tokens", [1, 4])
 def test_llava_equals_the_equations(family, attn_implementation, num_ecg_tokens, side):
@@ -166,6 +165,7 @@ def test_llava_equals_the_equations(family, attn_implementation, num_ecg_tokens,
     assert_equals_the_equations(model, inputs_of(model, side), expected)
 
 
+@pytest.mark.support("flamingo")
 @pytest.mark.parametrize(("family", "attn_implementation", "side"), SIDED)
 @pytest.mark.parametrize("fusion_layers", [None, (1,)])
 def test_flamingo_equals_the_equations(family, attn_implementation, fusion_layers, side):
