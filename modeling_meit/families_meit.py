@@ -139,11 +139,18 @@ def mask_without_slot(mask: Any, is_static: bool) -> Any:
 
         return create_block_mask(shifted, batch, heads, queries, num_keys, device=mask.kv_indices.device)
     if mask.is_floating_point():
-        # Without the slot, a padding token sees nothing. Eager attention takes its softmax in float32, where
-        # float64's lowest number is -inf and such a row would become NaN.
-        lowest = torch.finfo(torch.float32).min
+        lowest = _lowest(mask.dtype)
         return without_first(mask, is_static, lowest).clamp(min=lowest)
     return without_first(mask, is_static, False)
+
+
+def _lowest(dtype: torch.dtype) -> float:
+    """What hides a column in a mask of numbers.
+
+    A padding token may see nothing at all. Eager attention takes its softmax in float32, where float64's lowest number
+    is -inf, and such a row would become NaN.
+    """
+    return max(torch.finfo(dtype).min, torch.finfo(torch.float32).min)
 
 
 def _is_static(cache: Cache) -> bool:
@@ -178,13 +185,14 @@ def _add_local_window(call: LayerCall, layer: nn.Module, index: int, fused: tupl
     mask = call.get("attention_mask")
     if mask is None or mask.ndim != 4:
         raise TypeError('the local windows of "gpt_neo" with an ECG need attn_implementation="eager"')
+    lowest = _lowest(mask.dtype)
     columns = torch.arange(mask.shape[-1], device=mask.device)
     # A query's own column is the last that it sees.
-    own = (columns * (mask > torch.finfo(torch.float32).min / 2)).amax(-1, keepdim=True)
+    own = (columns * (mask > lowest / 2)).amax(-1, keepdim=True)
     is_near = own - columns < attention.config.window_size
     if holds_ecg(call.get("layer_past")) and index in fused:
         is_near = is_near | (columns == 0)
-    call.set("attention_mask", mask.masked_fill(~is_near, torch.finfo(torch.float32).min))
+    call.set("attention_mask", mask.masked_fill(~is_near, lowest))
 
 
 def _count_alibi_without_slot(language_model: PreTrainedModel) -> None:

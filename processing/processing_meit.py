@@ -41,7 +41,7 @@ _SOURCE_TEMPLATE = (
     "{% if message['role'] == 'assistant' %}{{ raise_exception('an assistant message in the text of an encoder; the "
     "report is the text of the decoder (to train a decoder-only model on it, pass a chat_template)') }}{% endif %}"
     + _MESSAGE_TEXT
-    + "{% if not loop.first %}{{ '\n\n' }}{% endif %}{{ text }}{% endfor %}{{ eos_token }}"
+    + "{% if not loop.first %}{{ '\\n\\n' }}{% endif %}{{ text }}{% endfor %}{{ eos_token }}"
 )
 # What decides on the width of tokenized texts, which comes after the placeholders.
 _LAYOUT = ("padding", "truncation", "max_length", "pad_to_multiple_of", "padding_side", "stride")
@@ -319,8 +319,8 @@ class ECGProcessor(ProcessorMixin):
             return token_ids
         token_ids = token_ids.tolist() if hasattr(token_ids, "tolist") else token_ids
         if isinstance(token_ids, int):
-            return [] if token_ids == self.ecg_token_id else token_ids
-        return [self._without_placeholders(one) for one in token_ids if one != self.ecg_token_id]
+            return token_ids
+        return [one for one in map(self._without_placeholders, token_ids) if one != self.ecg_token_id]
 
     def _ecg_values(self, recordings: list, start_s: float | str | None) -> tuple[np.ndarray, list[int]]:
         """The windows of all recordings, and for each window the index of its recording."""

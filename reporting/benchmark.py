@@ -87,7 +87,8 @@ def _outcome(
         for batch in tqdm(batches, desc=f"loss, {name} ECGs"):
             yield [with_ecg_of(rows[record], rows[ecg]) for record, ecg in batch]
 
-    nats, tokens = report_losses(drafter.model, ECGDataCollator(drafter.processor, instruction_for), shown())
+    collator = ECGDataCollator.for_model(drafter.model.config, drafter.processor, instruction_for)
+    nats, tokens = report_losses(drafter.model, collator, shown())
 
     ids = [row["id"] for row in rows]
     for batch in tqdm(batches, desc=f"drafts, {name} ECGs"):

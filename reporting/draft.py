@@ -7,10 +7,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
-from transformers import AutoFeatureExtractor
+from transformers import AutoConfig, AutoFeatureExtractor, PreTrainedModel
 
 from dataset_builder.instructions import DEFAULT_INSTRUCTION
-from modeling_meit import ECGLlamaConfig, ECGLlamaForCausalLM
+from modeling_meit import ECGLlamaConfig, ECGLlamaForCausalLM, ECGLlamaForConditionalGeneration
 from processing import DigitalRecording, ECGFeatureExtractor, ECGProcessor, Recording
 
 from .notice import DRAFT_NOTICE
@@ -92,7 +92,7 @@ class ReportDrafter:
         options = {} if dtype is None else {"dtype": dtype}
         if text_model is not None:
             options["text_model"] = text_model
-        self.model = ECGLlamaForCausalLM.from_pretrained(model_path, **options).to(device).eval()
+        self.model = _load_model(model_path, options).to(device).eval()
         message = {"role": "user", "content": [{"type": "ecg"}, {"type": "text", "text": instruction}]}
         prompt = self.processor.apply_chat_template([message], tokenize=True, add_generation_prompt=True)
         self._prompt = torch.tensor(prompt)
@@ -178,10 +178,11 @@ class ReportDrafter:
                 max_new_tokens=max_new_tokens,
                 eos_token_id=self._end_tokens(),
                 pad_token_id=self.processor.tokenizer.pad_token_id,
-                **{"do_sample": False, **generation},
+                **{"do_sample": False, "num_beams": 1, **generation},
             )
-            new_tokens = generated[:, input_ids.shape[1] :]
-            reports = iter(self.processor.batch_decode(new_tokens, skip_special_tokens=True))
+            if not self.model.config.is_encoder_decoder:  # whose decoder begins with the report
+                generated = generated[:, input_ids.shape[1] :]
+            reports = iter(self.processor.batch_decode(generated, skip_special_tokens=True))
         for draft, values in pending:
             yield draft if values is None else dataclasses.replace(draft, report=next(reports).strip())
 
@@ -190,6 +191,12 @@ class ReportDrafter:
         own = self.model.generation_config.eos_token_id
         own = own if isinstance(own, list) else [own] if own is not None else []
         return sorted({*own, self.processor.tokenizer.eos_token_id})
+
+
+def _load_model(model_path: str | os.PathLike, options: dict) -> PreTrainedModel:
+    is_encoder_decoder = AutoConfig.from_pretrained(model_path, trust_remote_code=False).is_encoder_decoder
+    model_class = ECGLlamaForConditionalGeneration if is_encoder_decoder else ECGLlamaForCausalLM
+    return model_class.from_pretrained(model_path, **options)
 
 
 def _load_processor(model_path: str | os.PathLike) -> ECGProcessor:

@@ -35,8 +35,11 @@ def report_losses(
     nats, tokens = [], []
     for rows in batches:
         inputs = {name: values.to(model.device) for name, values in collator(rows).items()}
-        labels = inputs.pop("labels")[:, 1:]
-        log_probs = model(**inputs).logits[:, :-1].float().log_softmax(-1)
+        labels = inputs.pop("labels")
+        logits = model(**inputs).logits
+        if not model.config.is_encoder_decoder:  # whose decoder is given the labels one place later
+            labels, logits = labels[:, 1:], logits[:, :-1]
+        log_probs = logits.float().log_softmax(-1)
         counted = labels != IGNORED_LABEL
         chosen = log_probs.gather(-1, labels.masked_fill(~counted, 0)[..., None])[..., 0]
         nats.append(-(chosen.double() * counted).sum(-1).cpu().numpy())

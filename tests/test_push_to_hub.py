@@ -209,6 +209,43 @@ def test_the_card_names_the_corpus_of_the_run_alone(adapter, corpus):
     assert "<!--" not in card
 
 
+def test_code_that_the_code_imports_must_be_there(adapter):
+    (adapter / "modeling_meit.py").write_text("from .base_meit import A\n", encoding="utf-8")
+    (adapter / "base_meit.py").write_text(
+        "from .caches_meit import B\nfrom .modeling_meit import C\n", encoding="utf-8"
+    )
+    write_json(adapter / "processor_config.json", {"auto_map": {"AutoProcessor": "processing_meit.ECGProcessor"}})
+    message = refusal(adapter)
+    assert "caches_meit.py is missing: base_meit.py imports from it" in message
+    assert "processing_meit.py is missing: processor_config.json takes processing_meit.ECGProcessor from it" in message
+    assert message.count("\n") == 2
+
+
+@pytest.mark.parametrize(
+    ("fusion", "words"),
+    [
+        ({"fusion": "llava", "num_ecg_tokens": 4}, "| fusion | llava, 4 tokens per ECG |"),
+        ({"fusion": "flamingo", "fusion_layers": [0, 5]}, "| fusion | flamingo, layers [0, 5] |"),
+    ],
+)
+def test_the_card_says_how_the_ecg_meets_the_text(adapter, fusion, words):
+    write_json(adapter / "config.json", read_json(adapter / "config.json") | fusion)
+    assert words in contents(prepare_upload(adapter, REPO))["README.md"].decode()
+
+
+@pytest.mark.parametrize("is_encoder_decoder", [False, True])
+def test_the_card_loads_the_class_that_the_folder_holds(adapter, is_encoder_decoder):
+    auto_class, other = "AutoModelForCausalLM", "AutoModelForSeq2SeqLM"
+    if is_encoder_decoder:
+        auto_class, other = other, auto_class
+    config = read_json(adapter / "config.json") | {"auto_map": {auto_class: "modeling_meit.ECGLlamaForCausalLM"}}
+    write_json(adapter / "config.json", config)
+    card = contents(prepare_upload(adapter, REPO))["README.md"].decode()
+    assert auto_class in card
+    assert other not in card
+    assert ('inputs["input_ids"].shape[1] :]' in card) != is_encoder_decoder
+
+
 def test_a_folder_without_a_config_is_refused(tmp_path):
     assert "config.json is missing" in refusal(tmp_path)
     assert "is not a folder" in refusal(tmp_path / "absent")

@@ -26,7 +26,7 @@ class ModelArguments:
         default="auto",
         metadata={
             "help": "dtype of the frozen language model: bfloat16, float16, float32, or auto, which is bfloat16 "
-            "with --bf16 and float32 without. Encoder, projector and LoRA are float32 whatever this says."
+            "with --bf16 and float32 without. What is trained is float32 whatever this says."
         },
     )
     attn_implementation: str | None = field(
@@ -36,10 +36,17 @@ class ModelArguments:
     encoder_widths: list[int] | None = field(
         default=None, metadata={"help": "Channels of the ResNet's four stages; 64 128 256 512 by default."}
     )
-    fusion: str = field(default="concat", metadata={"help": "How the ECG meets the text."})
-    fusion_layers: list[int] | None = field(
-        default=None, metadata={"help": "Layers that see the ECG; every layer where it is not given."}
+    fusion: str = field(
+        default="concat", metadata={"help": "How the ECG meets the text: concat (MEIT's), llava or flamingo."}
     )
+    fusion_layers: list[int] | None = field(
+        default=None,
+        metadata={
+            "help": "Layers that see the ECG (concat) or have a cross-attention to it (flamingo); every layer where it "
+            "is not given."
+        },
+    )
+    num_ecg_tokens: int = field(default=1, metadata={"help": "Tokens that an ECG takes in the text (llava)."})
     ecg_scaling: str = field(
         default="minmax", metadata={"help": "Scale of the ECG: minmax (over the record) or zscore (per lead)."}
     )
@@ -72,6 +79,13 @@ class LoraArguments:
     lora_r: int = field(default=64, metadata={"help": "Rank of the update."})
     lora_alpha: int = field(default=128, metadata={"help": "Scale of the update, divided by the rank."})
     lora_dropout: float = field(default=0.1, metadata={"help": "Dropout on the update's input."})
+    lora_target_modules: list[str] | None = field(
+        default=None,
+        metadata={
+            "help": "Names of the projections in the language model's layers that are updated; every one of attention "
+            "and MLP where it is not given."
+        },
+    )
 
 
 @dataclass
@@ -94,7 +108,9 @@ class TrainingConfig(SFTConfig):
     )
     ecg_learning_rate: float | None = field(
         default=None,
-        metadata={"help": "Learning rate of encoder and projector; --learning_rate where it is not given."},
+        metadata={
+            "help": "Learning rate of encoder, projector and cross-attention; --learning_rate where it is not given."
+        },
     )
     max_train_minutes: float | None = field(
         default=None, metadata={"help": "End training after this time, whatever else says how long it takes."}

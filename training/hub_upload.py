@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from huggingface_hub.utils import HFValidationError, validate_repo_id
 from safetensors import SafetensorError, safe_open
+from transformers.dynamic_module_utils import get_relative_imports
 
 from reporting.notice import DRAFT_NOTICE
 
@@ -27,6 +28,9 @@ OBJECTS = {
     "training_run.json": ("model", "data", "lora", "optimisation", "versions"),
     "model.safetensors.index.json": ("weight_map",),
 }
+
+# Documents that name the classes, and so the code, to load the folder with.
+CODE_MAPS = ("config.json", "processor_config.json")
 
 # pattern of a name -> why it stays here
 LEFT_OUT = {
@@ -196,11 +200,28 @@ def _missing(paths: dict[str, Path], documents: dict[str, Any]) -> list[str]:
     if "config.json" in documents and "depth" not in config.get("ecg_config", {}):
         problems.append("config.json: ecg_config states no depth, so nobody could tell which encoder this is")
     if "config.json" in documents and not auto_map:
-        problems.append("config.json: no auto_map, so AutoModelForCausalLM could not find the model's code")
-    for reference in map(str, auto_map.values()):
-        module = reference.rpartition("--")[2].partition(".")[0] + ".py"
-        if module not in paths:
-            problems.append(f"{module} is missing: config.json takes {reference} from it")
+        problems.append("config.json: no auto_map, so AutoModel could not find the model's code")
+    for document in CODE_MAPS:
+        code_map = documents.get(document, {}).get("auto_map", {})
+        for reference in map(str, code_map.values()) if isinstance(code_map, dict) else ():
+            module = reference.rpartition("--")[2].partition(".")[0]
+            problems += _missing_code(module, f"{document} takes {reference} from it", paths)
+    return list(dict.fromkeys(problems))
+
+
+def _missing_code(module: str, reason: str, paths: dict[str, Path]) -> list[str]:
+    """Files of code that `module`, or what it imports, needs and that are not there."""
+    problems, pending, seen = [], [(module, reason)], set()
+    while pending:
+        name, why = pending.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        if f"{name}.py" not in paths:
+            problems.append(f"{name}.py is missing: {why}")
+            continue
+        imported = sorted(get_relative_imports(paths[f"{name}.py"]))
+        pending += [(other, f"{name}.py imports from it") for other in imported]
     return problems
 
 
@@ -255,25 +276,39 @@ def _as_json(document: Any) -> bytes:
 def _card(config: dict, run: dict, repo_id: str, text_model_id: str, license_name: str) -> str:
     """The model card with every `{{ name }}` filled in, and of the corpora the one that the run learned from."""
     model, data, lora = (run.get(part, {}) for part in ("model", "data", "lora"))
-    layers = config.get("fusion_layers")
+    is_encoder_decoder = "AutoModelForSeq2SeqLM" in config["auto_map"]
     values = {
         "repo_id": repo_id,
+        "auto_class": "AutoModelForSeq2SeqLM" if is_encoder_decoder else "AutoModelForCausalLM",
+        # Where the report begins in what is generated: the decoder of an encoder-decoder does not repeat the prompt.
+        "report_start": "1" if is_encoder_decoder else 'inputs["input_ids"].shape[1]',
         "base_model": text_model_id,
         "license": license_name,
         "notice": DRAFT_NOTICE,
         "encoder": f"1-D ResNet-{config['ecg_config']['depth']}",
-        "fusion": f"{config.get('fusion', UNKNOWN)}, {'every layer' if layers is None else f'layers {layers}'}",
+        "fusion": _fusion(config),
         "format_version": config.get("format_version", UNKNOWN),
         "ecg_scaling": model.get("ecg_scaling", UNKNOWN),
         "training_data": " ".join(str(data[k]) for k in ("dataset", "config", "split") if data.get(k)) or UNKNOWN,
         "training_records": data.get("records", UNKNOWN),
-        "lora": ", ".join(f"{name} {value}" for name, value in lora.items()) or UNKNOWN,
-        "optimisation": ", ".join(f"{k} {v}" for k, v in run.get("optimisation", {}).items()) or UNKNOWN,
-        "versions": ", ".join(f"{k} {v}" for k, v in run.get("versions", {}).items()) or UNKNOWN,
+        "lora": _listed(lora),
+        "optimisation": _listed(run.get("optimisation", {})),
+        "versions": _listed(run.get("versions", {})),
     }
     corpus = data["config"] if data.get("config") in CORPORA else "other"
     template = CORPUS_BLOCK.sub(lambda block: block[2] if corpus in block[1].split() else "", _card_template())
     return re.sub(r"\{\{ (\w+) \}\}", lambda found: str(values[found[1]]), template)
+
+
+def _listed(facts: dict) -> str:
+    return ", ".join(f"{name} {value}" for name, value in facts.items() if value is not None) or UNKNOWN
+
+
+def _fusion(config: dict) -> str:
+    fusion, layers = config.get("fusion", UNKNOWN), config.get("fusion_layers")
+    if fusion == "llava":
+        return f"llava, {config.get('num_ecg_tokens', 1)} tokens per ECG"
+    return f"{fusion}, {'every layer' if layers is None else f'layers {layers}'}"
 
 
 def _card_template() -> str:

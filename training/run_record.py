@@ -46,6 +46,7 @@ def run_record(
             "encoder_widths": model.encoder_widths,
             "fusion": model.fusion,
             "fusion_layers": model.fusion_layers,
+            "num_ecg_tokens": model.num_ecg_tokens if model.fusion == "llava" else None,
             "ecg_scaling": model.ecg_scaling,
         },
         "data": {
@@ -56,7 +57,12 @@ def run_record(
             "record_ids_sha256": digest.hexdigest(),
             "instructions_version": INSTRUCTIONS_VERSION,
         },
-        "lora": {"r": lora.lora_r, "alpha": lora.lora_alpha, "dropout": lora.lora_dropout},
+        "lora": {
+            "r": lora.lora_r,
+            "alpha": lora.lora_alpha,
+            "dropout": lora.lora_dropout,
+            "target_modules": lora.lora_target_modules,
+        },
         "batch": {
             "per_device_train_batch_size": config.per_device_train_batch_size,
             "gradient_accumulation_steps": config.gradient_accumulation_steps,

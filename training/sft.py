@@ -5,25 +5,23 @@ from pathlib import Path
 
 import torch
 from peft import LoraConfig
-from transformers import AutoTokenizer
+from transformers import AutoConfig, AutoTokenizer, PreTrainedModel
 
 from dataset_builder.instructions import instruction_for
 from dataset_builder.records import load_records
-from modeling_meit import ECGEncoderConfig, ECGLlamaConfig, ECGLlamaForCausalLM
+from modeling_meit import ECGEncoderConfig, ECGLlamaConfig, ECGLlamaForCausalLM, ECGLlamaForConditionalGeneration
+from modeling_meit.families_meit import family_of
 from processing import ECGDataCollator, ECGFeatureExtractor, ECGProcessor
 
 from .arguments import DataArguments, LoraArguments, ModelArguments, TrainingConfig
 from .backbone import prepare_backbone
 from .checkpoints import checkpoint_to_resume, remove_checkpoints
 from .logits_check import write_check_logits
+from .lora_targets import lora_targets, stores_transposed
 from .loss_curve import write_loss_curve
 from .run_record import check_same_run, run_record
-from .trainer import ReportTrainer
+from .trainer import TRAINED_WHOLE, ReportTrainer
 
-# On the language model alone: "all-linear" would also hit the projector, and TRL's fused head reads past a LoRA on
-# lm_head. The names are those of Llama and Mistral layers.
-LORA_TARGETS = r"model\.language_model\..*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
-TRAINED_WHOLE = ["ecg_encoder", "ecg_projector"]
 _CHECKED_RECORDS = 2
 _LAST_LOSSES = 10
 
@@ -81,10 +79,44 @@ def _encoder_config(model: ModelArguments) -> ECGEncoderConfig:
     return ECGEncoderConfig(depth=model.encoder_depth, **widths)
 
 
+def model_class(model_type: str) -> type[ECGLlamaForCausalLM] | type[ECGLlamaForConditionalGeneration]:
+    """The class around a language model of this `model_type`.
+
+    Raises:
+        ValueError: where the family is not supported; the message names those that are.
+    """
+    is_encoder_decoder = family_of(model_type).is_encoder_decoder
+    return ECGLlamaForConditionalGeneration if is_encoder_decoder else ECGLlamaForCausalLM
+
+
+def lora_config(model: PreTrainedModel, lora_args: LoraArguments) -> LoraConfig:
+    """LoRA on the language model's layers, and in full what reads the ECG."""
+    return LoraConfig(
+        task_type="SEQ_2_SEQ_LM" if model.config.is_encoder_decoder else "CAUSAL_LM",
+        r=lora_args.lora_r,
+        lora_alpha=lora_args.lora_alpha,
+        lora_dropout=lora_args.lora_dropout,
+        target_modules=lora_targets(model, lora_args.lora_target_modules),
+        fan_in_fan_out=stores_transposed(model),
+        modules_to_save=[name for name in TRAINED_WHOLE if hasattr(model.model, name)],
+    )
+
+
+def _check_fusion(model: ModelArguments, ecg_config: ECGEncoderConfig) -> None:
+    # How many layers there are to choose from shows with the language model.
+    any_layer = None if model.fusion_layers is None else [0]
+    ECGLlamaConfig(
+        ecg_config=ecg_config,
+        fusion=model.fusion,
+        fusion_layers=any_layer,
+        num_ecg_tokens=model.num_ecg_tokens,
+    )
+
+
 def train(
     model_args: ModelArguments, data_args: DataArguments, lora_args: LoraArguments, config: TrainingConfig
 ) -> TrainingResult:
-    """Tune LoRA, ECG encoder and projector on (ECG, report) pairs and write them as one adapter folder.
+    """Tune LoRA and what reads the ECG on (ECG, report) pairs and write them as one adapter folder.
 
     The folder `config.output_dir` then holds the adapter, config, processor and code that `from_pretrained` loads,
     `training_run.json`, `check_logits.safetensors`, `loss_curve.csv` and `loss_curve.png`, and the last checkpoints.
@@ -96,7 +128,7 @@ def train(
     # Options first: unpacking a language model takes minutes, and removed checkpoints do not come back.
     dtype = _text_dtype(model_args, config)
     ecg_config = _encoder_config(model_args)
-    ECGLlamaConfig(ecg_config=ecg_config, fusion=model_args.fusion)
+    _check_fusion(model_args, ecg_config)
     feature_extractor = ECGFeatureExtractor(scaling=model_args.ecg_scaling)
 
     output_dir = Path(config.output_dir)
@@ -117,11 +149,8 @@ def train(
     if checkpoint is not None:
         check_same_run(run, checkpoint)
 
-    tokenizer = AutoTokenizer.from_pretrained(text_model)
-    processor = ECGProcessor(feature_extractor, tokenizer)
-    collator = ECGDataCollator(processor, instruction_for, max_length=config.max_length)
     torch.manual_seed(config.seed)  # encoder and projector start from random weights
-    model = ECGLlamaForCausalLM.from_text_pretrained(
+    model = model_class(AutoConfig.from_pretrained(text_model).model_type).from_text_pretrained(
         text_model,
         ecg_config=ecg_config,
         dtype=dtype,
@@ -129,7 +158,15 @@ def train(
         text_model_id=text_model_id,
         fusion=model_args.fusion,
         fusion_layers=model_args.fusion_layers,
+        num_ecg_tokens=model_args.num_ecg_tokens,
     )
+    processor = ECGProcessor(
+        feature_extractor,
+        AutoTokenizer.from_pretrained(text_model),
+        ecg_token_id=model.config.ecg_token_id,
+        num_ecg_tokens=model.config.num_ecg_tokens,
+    )
+    collator = ECGDataCollator.for_model(model.config, processor, instruction_for, max_length=config.max_length)
     trainer = ReportTrainer(
         model=model,
         args=config,
@@ -137,14 +174,7 @@ def train(
         train_dataset=records,
         eval_dataset=eval_records,
         processing_class=processor,
-        peft_config=LoraConfig(
-            task_type="CAUSAL_LM",
-            r=lora_args.lora_r,
-            lora_alpha=lora_args.lora_alpha,
-            lora_dropout=lora_args.lora_dropout,
-            target_modules=LORA_TARGETS,
-            modules_to_save=TRAINED_WHOLE,
-        ),
+        peft_config=lora_config(model, lora_args),
         run=run,
     )
     outcome = trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))

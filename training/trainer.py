@@ -8,15 +8,18 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from torch.utils.data import DataLoader
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import ProgressCallback
 from trl import SFTTrainer
 
 from .run_record import write_run_record
 
+# Trained and saved in full; the last is there with the fusion "flamingo".
+TRAINED_WHOLE = ("ecg_encoder", "ecg_projector", "ecg_cross_attention")
+
 
 class ReportTrainer(SFTTrainer):
-    """Trains LoRA, ECG encoder and projector; each folder it saves holds all that loading needs but the backbone.
+    """Trains LoRA and what reads the ECG; each folder it saves holds all that loading needs but the backbone.
 
     Args:
         run: the run's record, written into each saved folder.
@@ -64,12 +67,12 @@ class ReportTrainer(SFTTrainer):
         """Write none: `meit-ecg push` writes the card, with the data, the settings and the risks."""
 
     def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
-        """The optimizer, with encoder and projector in groups of their own where they have their own rate."""
+        """The optimizer, with what reads the ECG in groups of its own where it has its own rate."""
         if self.optimizer is not None or self.args.ecg_learning_rate is None:
             return super().create_optimizer(model)
         optimizer = super().create_optimizer(model)
         named = (self.model if model is None else model).named_parameters()
-        of_ecg = {id(weight) for name, weight in named if "ecg_encoder" in name or "ecg_projector" in name}
+        of_ecg = {id(weight) for name, weight in named if any(part in name for part in TRAINED_WHOLE)}
         for group in list(optimizer.param_groups):
             parts = {True: [], False: []}
             for weight in group["params"]:
@@ -101,7 +104,12 @@ class ReportTrainer(SFTTrainer):
 
         Elsewhere TRL leaves the others out by itself. Without its kernels it projects every position to the
         vocabulary, which is a third of the step where reports are short.
+
+        An encoder-decoder gives its own loss: TRL's head would shift labels that are in their places, and leave out
+        T5's scale and BART's bias.
         """
+        if self.model.config.is_encoder_decoder:
+            return Trainer.compute_loss(self, model, {**inputs, "use_cache": False}, return_outputs, num_items_in_batch)
         labels = inputs.get("labels")
         if labels is None or labels.device.type != "cpu" or return_outputs or self.label_smoother is not None:
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)

@@ -8,13 +8,22 @@ import torch
 from peft import LoraConfig, get_peft_model
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
-from modeling_meit import ECGEncoder, ECGEncoderConfig, ECGLlamaConfig, ECGLlamaForCausalLM
+from modeling_meit import (
+    ECGEncoder,
+    ECGEncoderConfig,
+    ECGLlamaConfig,
+    ECGLlamaForCausalLM,
+    ECGLlamaForConditionalGeneration,
+    ECGLlamaSeq2SeqConfig,
+)
 from modeling_meit.configuration_meit import check_transformers_version
 from tests.clean_environment import run_in_clean_environment
 
-from .tiny import TEXTS, ecg, padded, tiny_config, tiny_model
+from .families import SEQ2SEQ, text_config
+from .test_plain import stock_model as random_stock_model
+from .tiny import TEXTS, ecg, inputs_of, padded, tiny_config, tiny_model
 
 ECG = {"widths": (4, 8, 8, 16)}
 
@@ -143,31 +152,93 @@ import torch
 from safetensors.torch import load_file
 for name in ("modeling_meit", "processing", "wfdb", "scipy", "trl", "datasets"):
     assert importlib.util.find_spec(name) is None, name
-from transformers import AutoModel, AutoModelForCausalLM
+import transformers
 inputs = load_file("inputs.safetensors")
 expected = inputs.pop("logits")
-for auto in (AutoModelForCausalLM, AutoModel):
-    model = auto.from_pretrained(sys.argv[1], trust_remote_code=True)
+for auto in ("AutoModel", sys.argv[2]):
+    model = getattr(transformers, auto).from_pretrained(sys.argv[1], trust_remote_code=True)
     with torch.no_grad():
         print(type(model).__name__, torch.equal(model(**inputs).logits, expected))
 """
 
 
-@pytest.mark.parametrize("kind", ["adapter", "full"])
-def test_loads_in_a_process_that_has_only_torch_transformers_peft_numpy(kind, adapter, tmp_path):
+@pytest.mark.parametrize(
+    ("kind", "family", "fusion"),
+    [
+        ("adapter", "llama", "concat"),
+        ("full", "llama", "concat"),
+        ("full", "bloom", "llava"),
+        ("full", "gpt_neo", "flamingo"),
+        ("full", "t5", "concat"),
+    ],
+)
+def test_loads_in_a_process_that_has_only_torch_transformers_peft_numpy(kind, family, fusion, adapter, tmp_path):
     folder, expected = adapter
+    model = tiny_model(family, dtype=torch.float32, fusion=fusion)
+    model.tie_weights()
     if kind == "full":
-        model = tiny_model(dtype=torch.float32)
         model.save_pretrained(tmp_path / "full")
-        folder, expected = tmp_path / "full", logits(model)
+        folder = tmp_path / "full"
+        with torch.no_grad():
+            expected = model(**inputs_of(model, "right")).logits
     elsewhere = tmp_path / "elsewhere"
     shutil.copytree(folder, elsewhere / "moved")
     folder.rename(tmp_path / "renamed-away")
-    ids, mask = padded(TEXTS, "right")
-    inputs = {"input_ids": ids, "attention_mask": mask, "ecg_values": ecg(3, dtype=torch.float32)}
-    save_file(inputs | {"logits": expected}, elsewhere / "inputs.safetensors")
-    printed = run_in_clean_environment(LOAD_ELSEWHERE, elsewhere, "moved")
-    assert printed.splitlines() == ["ECGLlamaForCausalLM True"] * 2
+    save_file(inputs_of(model, "right") | {"logits": expected}, elsewhere / "inputs.safetensors")
+    own_auto = "AutoModelForSeq2SeqLM" if family in SEQ2SEQ else "AutoModelForCausalLM"
+    printed = run_in_clean_environment(LOAD_ELSEWHERE, elsewhere, "moved", own_auto)
+    assert printed.splitlines() == [f"{type(model).__name__} True"] * 2
+
+
+@pytest.mark.parametrize(
+    ("family", "fusion", "layers"),
+    [
+        ("llama", "llava", "(q|v)_proj"),
+        ("llama", "flamingo", "(q|v)_proj"),
+        ("gpt2", "llava", "c_attn"),
+        ("bloom", "flamingo", "query_key_value"),
+        ("opt", "concat", "(q|v)_proj"),
+        ("t5", "concat", "(q|v)"),
+        ("bart", "flamingo", "(q|v)_proj"),
+        ("t5", "llava", "(q|v)"),
+    ],
+)
+def test_adapters_of_other_families_and_fusions(family, fusion, layers, tmp_path):
+    random_stock_model(family).float().save_pretrained(tmp_path / "backbone")
+    is_seq2seq = family in SEQ2SEQ
+    model_class = ECGLlamaForConditionalGeneration if is_seq2seq else ECGLlamaForCausalLM
+    model = model_class.from_text_pretrained(tmp_path / "backbone", ecg_config=ECG, fusion=fusion)
+    whole = ["ecg_encoder", "ecg_projector"] + ["ecg_cross_attention"] * (fusion == "flamingo")
+    lora = LoraConfig(
+        r=4,
+        target_modules=rf".*language_model\..*\.{layers}",
+        modules_to_save=whole,
+        task_type="SEQ_2_SEQ_LM" if is_seq2seq else "CAUSAL_LM",
+        init_lora_weights=False,
+    )
+    peft_model = get_peft_model(model, lora).eval()
+    for name, weight in peft_model.named_parameters():
+        if name.endswith("_gate"):
+            weight.data.fill_(0.5)
+    inputs = {k: v for k, v in inputs_of(tiny_model(family, dtype=torch.float32), "right").items()}
+    if fusion == "llava":
+        ids, mask = inputs["input_ids"], inputs["attention_mask"]
+        placeholder = torch.full((3, 1), model.config.ecg_token_id)
+        inputs |= {"input_ids": torch.cat([placeholder, ids], 1), "attention_mask": torch.cat([mask[:, :1], mask], 1)}
+    with torch.no_grad():
+        expected = peft_model(**inputs).logits
+    peft_model.save_pretrained(tmp_path / "adapter", save_embedding_layers=False)
+    model.save_config_and_code(tmp_path / "adapter")
+    with safe_open(tmp_path / "adapter" / "adapter_model.safetensors", "pt") as file:
+        names = list(file.keys())
+    assert all("lora_" in name or ".ecg_" in name for name in names)
+    for auto in (AutoModel, AutoModelForSeq2SeqLM if is_seq2seq else AutoModelForCausalLM, model_class):
+        loaded = auto.from_pretrained(tmp_path / "adapter")
+        assert type(loaded) is model_class
+        with torch.no_grad():
+            assert torch.equal(loaded(**inputs).logits, expected)
+            flat = loaded(**(inputs | {"ecg_values": torch.zeros_like(inputs["ecg_values"])})).logits
+        assert not torch.equal(flat, expected)
 
 
 def test_backbone_elsewhere(adapter, backbone, tmp_path):
@@ -244,7 +315,11 @@ def test_versions_in_the_range_are_accepted(version):
         ({"fusion_layers": []}, "at least one of the language model's layers 0 to 1"),
         ({"fusion_layers": [2]}, r"fusion_layers is \[2\]"),
         ({"fusion_layers": [-1]}, r"fusion_layers is \[-1\]"),
-        ({"fusion": "telepathy"}, 'fusion is "telepathy"; supported: "concat"'),
+        ({"fusion": "telepathy"}, 'fusion is "telepathy"; supported: "concat", "llava", "flamingo"'),
+        ({"fusion": "llava", "fusion_layers": [0]}, "fusion_layers has no use"),
+        ({"fusion": "llava", "ecg_token_id": 61}, "ecg_token_id is 61, and the language model's vocabulary has 61"),
+        ({"fusion": "llava", "num_ecg_tokens": 0}, "num_ecg_tokens is 0; expected at least 1"),
+        ({"num_ecg_tokens": 2}, 'are of fusion "llava"; found "concat"'),
         ({"ecg_projection": "big"}, 'ecg_projection is "big"'),
         ({"ecg_config": {"depth": 20}}, r"depth is 20; it must be one of \(18, 34, 50, 101, 152\)"),
         ({"ecg_config": {"widths": (4, 8)}}, "holds 2 stages"),
@@ -262,6 +337,16 @@ def test_configuration_round_trip(tmp_path):
     loaded = AutoConfig.from_pretrained(tmp_path)
     assert loaded.to_diff_dict() == config.to_diff_dict()
     assert loaded.ecg_layers == [1]
+
+
+def test_sizes_of_families_that_name_them_otherwise():
+    config = ECGLlamaSeq2SeqConfig(text_config=text_config("t5", num_layers=3, d_kv=16))
+    assert (config.num_decoder_layers, config.head_dim, config.is_encoder_decoder) == (2, 16, True)
+    config = ECGLlamaSeq2SeqConfig(text_config=text_config("bart", encoder_layers=3, decoder_attention_heads=2))
+    assert (config.num_decoder_layers, config.head_dim) == (2, 16)
+    config = ECGLlamaConfig(text_config=text_config("opt", word_embed_proj_dim=16), fusion="llava", ecg_token_id=60)
+    assert (config.embedding_size, config.ecg_vector_size) == (16, 16)
+    assert ECGLlamaConfig(text_config=text_config("gpt2"), fusion="flamingo").ecg_vector_size == 32
 
 
 def test_head_that_does_not_tile_is_projected_to_the_hidden_size():

@@ -20,9 +20,12 @@ def make_ecg(samples: int = 5000, seed: int = 0) -> np.ndarray:
 
 
 def make_tokenizer(
-    chatml: bool = False, bos: bool = False, pad: bool = False, plain: bool = False
+    chatml: bool = False, bos: bool = False, eos: bool = False, pad: bool = False, plain: bool = False
 ) -> PreTrainedTokenizerFast:
-    """A byte-level BPE tokenizer of a few hundred tokens; `plain` is one with none of the other traits."""
+    """A byte-level BPE tokenizer of a few hundred tokens; `plain` is one with none of the other traits.
+
+    `bos` and `eos` are put around any text: `eos` alone as T5's does, both as BART's.
+    """
     special = ["<|endoftext|>", "<s>", "<pad>", "<|im_start|>", "<|im_end|>"]
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -34,8 +37,10 @@ def make_tokenizer(
         show_progress=False,
     )
     tokenizer.train_from_iterator(["Sinus rhythm. Normal ECG. Atrial fibrillation, rate 90 per minute."] * 3, trainer)
-    if bos:
-        tokenizer.post_processor = processors.TemplateProcessing("<s> $A", special_tokens=[("<s>", 1)])
+    if bos or eos:
+        around = f"{'<s> ' * bos}$A{' <|endoftext|>' * eos}"
+        ids = [("<|endoftext|>", 0), ("<s>", 1)]
+        tokenizer.post_processor = processors.TemplateProcessing(around, special_tokens=ids)
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         eos_token="<|im_end|>" if chatml else "<|endoftext|>",

@@ -53,6 +53,7 @@ def test_round_trip_in_this_process(tmp_path, chatml):
     assert type(loaded).__name__ == "ECGProcessor"
     assert loaded.chat_template == processor.chat_template
     assert loaded.tokenizer.pad_token == processor.tokenizer.pad_token
+    assert (loaded.ecg_token_id, loaded.num_ecg_tokens) == (None, 1)
     ecg = {"ecg": make_ecg(), "sampling_rate": 500, "lead_names": LEADS}
     one, other = processor(**ecg, text="Report?"), loaded(**ecg, text="Report?")
     assert one["input_ids"] == other["input_ids"]
@@ -72,14 +73,40 @@ def test_the_folder_says_where_its_classes_are(tmp_path):
         "adc.py",
         "feature_extraction_meit.py",
         "leads.py",
+        "placeholders.py",
         "processing_meit.py",
         "reading.py",
         "resampling.py",
     }
 
 
+@pytest.mark.parametrize("traits", [{"bos": True}, {"bos": True, "eos": True, "pad": True}, {"eos": True}])
+def test_placeholders_and_padding_side_survive_saving(tmp_path, traits):
+    tokenizer = make_tokenizer(**traits)
+    processor = ECGProcessor(ECGFeatureExtractor(), tokenizer, ecg_token_id=len(tokenizer), num_ecg_tokens=3)
+    processor.save_pretrained(tmp_path)
+    loaded = AutoProcessor.from_pretrained(tmp_path, trust_remote_code=True)
+    assert (loaded.ecg_token_id, loaded.num_ecg_tokens) == (len(tokenizer), 3)
+    batch = {"ecg": [make_ecg(), make_ecg(seed=1)], "text": ["Report?", "Rhythm and rate?"]}
+    batch |= {"sampling_rate": 500, "lead_names": LEADS, "return_tensors": "np"}
+    one, other = processor(**batch), loaded(**batch)
+    assert (one["input_ids"] == len(tokenizer)).sum() == 6
+    for name in ("input_ids", "attention_mask"):
+        np.testing.assert_array_equal(one[name], other[name])
+
+
+def test_a_folder_from_before_there_were_placeholders_loads(tmp_path):
+    ECGProcessor(ECGFeatureExtractor(), make_tokenizer()).save_pretrained(tmp_path)
+    path = tmp_path / "processor_config.json"
+    config = json.loads(path.read_text())
+    del config["ecg_token_id"], config["num_ecg_tokens"]
+    path.write_text(json.dumps(config))
+    loaded = AutoProcessor.from_pretrained(tmp_path, trust_remote_code=True)
+    assert (loaded.ecg_token_id, loaded.num_ecg_tokens) == (None, 1)
+
+
 def test_it_loads_with_only_torch_transformers_peft_and_numpy(tmp_path, write_record, ecg):
-    processor = ECGProcessor(ECGFeatureExtractor(), make_tokenizer(chatml=True))
+    processor = ECGProcessor(ECGFeatureExtractor(), make_tokenizer(chatml=True), ecg_token_id=999, num_ecg_tokens=2)
     processor.save_pretrained(tmp_path / "saved")
     shutil.move(tmp_path / "saved", tmp_path / "moved")
     write_record()

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 import wfdb
-from peft import LoraConfig, get_peft_model
+from peft import get_peft_model
 
 import generate_report
 from modeling_meit import ECGEncoderConfig, ECGLlamaForCausalLM
@@ -16,7 +16,8 @@ from reporting.draft import ReportDrafter
 from reporting.notice import DRAFT_NOTICE
 from tests.processing.synthetic import make_ecg, make_tokenizer
 from tests.training.tiny_run import WIDTHS, write_backbone
-from training.sft import LORA_TARGETS, TRAINED_WHOLE
+from training.arguments import LoraArguments
+from training.sft import lora_config
 
 
 @pytest.fixture(scope="module")
@@ -34,9 +35,8 @@ def adapter(tmp_path_factory):
         projector.linear_1.weight /= features.std(dim=0).clamp(min=1e-3)
         projector.linear_1.bias -= projector.linear_1(features).mean(dim=0)
         projector.linear_2.bias -= projector(features).mean(dim=0)
-    lora = LoraConfig(
-        task_type="CAUSAL_LM", r=2, target_modules=LORA_TARGETS, modules_to_save=TRAINED_WHOLE, init_lora_weights=False
-    )
+    lora = lora_config(model, LoraArguments(lora_r=2, lora_alpha=8, lora_dropout=0.0))
+    lora.init_lora_weights = False
     get_peft_model(model, lora).save_pretrained(folder / "adapter")
     model.save_config_and_code(folder / "adapter")
     ECGProcessor(ECGFeatureExtractor(), make_tokenizer(chatml=True)).save_pretrained(folder / "adapter")

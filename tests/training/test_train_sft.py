@@ -2,22 +2,18 @@
 
 import json
 import shutil
-from pathlib import Path
 
 import pytest
 import yaml
 from transformers import AutoTokenizer
-from trl import TrlParser
 
 import train_sft
 import training.sft
 from dataset_builder.instructions import instruction_for
 from processing import ECGDataCollator, ECGFeatureExtractor, ECGProcessor
-from training.arguments import DataArguments, LoraArguments, ModelArguments, TrainingConfig
+from training.arguments import LoraArguments, TrainingConfig
 
 from .tiny_run import WIDTHS, record, write_backbone, write_dataset
-
-REPOSITORY = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +67,7 @@ def test_trains_resumes_and_says_what_it_wrote(recipe, capsys, tmp_path):
         (["--text_dtype", "int8"], 1, "text_dtype is 'int8'"),
         (["--encoder_depth", "20"], 1, "depth is 20"),
         (["--fusion_layers", "7"], 1, "fusion_layers"),
+        (["--lora_target_modules", "q_proj", "c_attn"], 1, "no LoRA target of the name c_attn; expected"),
         (["--resume_from_checkpoint", "not-there"], 1, "cannot resume: not-there: no such folder"),
         (["--config", "not-there.yaml"], 2, "not-there.yaml"),
     ],
@@ -88,6 +85,9 @@ def test_what_is_wrong_is_said(recipe, capsys, tmp_path, options, status, messag
     [
         (["--encoder_depth", "20"], "depth is 20"),
         (["--fusion", "sum"], 'fusion is "sum"'),
+        (["--fusion", "llava", "--fusion_layers", "1"], "fusion_layers has no use"),
+        (["--fusion", "llava", "--num_ecg_tokens", "0"], "num_ecg_tokens is 0"),
+        (["--num_ecg_tokens", "2"], 'are of fusion "llava"; found "concat"'),
         (["--ecg_scaling", "log"], "scaling is 'log'"),
         (["--text_dtype", "int8"], "text_dtype is 'int8'"),
     ],
@@ -129,19 +129,6 @@ def test_a_misspelt_key_in_a_recipe_is_an_error(tmp_path, capsys):
     (tmp_path / "recipe.yaml").write_text("lora_rank: 8\n")
     assert train_sft.main(["--config", str(tmp_path / "recipe.yaml")]) == 2
     assert "lora_rank" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("name", ["smollm2", "quickstart", "simulated"])
-def test_recipes_parse(name):
-    parser = TrlParser((ModelArguments, DataArguments, LoraArguments, TrainingConfig))
-    recipe = REPOSITORY / "recipes" / f"{name}.yaml"
-    model, data, lora, config = parser.parse_args_and_config(["--config", str(recipe)])
-    assert model.text_model == "HuggingFaceTB/SmolLM2-135M-Instruct"
-    assert (lora.lora_r, lora.lora_alpha, lora.lora_dropout) == (64, 128, 0.1)
-    assert config.bf16
-    if name == "smollm2":
-        batch = config.per_device_train_batch_size * config.gradient_accumulation_steps
-        assert (config.learning_rate, config.num_train_epochs, batch) == (2e-5, 5, 64)
 
 
 def test_the_defaults_are_the_papers():

@@ -5,9 +5,10 @@ from pathlib import Path
 import datasets
 import numpy as np
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, LlamaConfig, LlamaForCausalLM
 
 from dataset_builder.corpus_builder import FEATURES
+from tests.modeling.families import SEQ2SEQ, text_config
 from tests.processing.synthetic import make_ecg, make_tokenizer
 from training.arguments import DataArguments, LoraArguments, ModelArguments, TrainingConfig
 from training.sft import TrainingResult, train
@@ -34,6 +35,34 @@ def write_backbone(folder: Path) -> Path:
         initializer_range=0.2,  # weights of the size of trained ones
     )
     LlamaForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def write_family(folder: Path, family: str, **overrides) -> Path:
+    """A language model of two layers of any family with random weights, and a tokenizer as that family's."""
+    is_seq2seq = family in SEQ2SEQ
+    tokenizer = make_tokenizer(bos=family in ("bart", "llama"), eos=is_seq2seq, pad=is_seq2seq)
+    tokens = {
+        "vocab_size": len(tokenizer),
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
+    if is_seq2seq:
+        tokens["decoder_start_token_id"] = tokenizer.eos_token_id if family == "bart" else tokenizer.pad_token_id
+        tokens["forced_eos_token_id"] = None  # BART's own is a token id of its own tokenizer
+    config = text_config(family, **tokens, **overrides)
+    for name in ("max_position_embeddings", "n_positions"):
+        if hasattr(config, name):
+            setattr(config, name, 512)
+    torch.manual_seed(0)
+    auto_class = AutoModelForSeq2SeqLM if is_seq2seq else AutoModelForCausalLM
+    model = auto_class.from_config(config)
+    for parameter in model.parameters():
+        if parameter.ndim > 1:  # weights of the size of trained ones
+            torch.nn.init.normal_(parameter, std=0.2)
+    model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
 
@@ -66,8 +95,13 @@ def write_dataset(folder: Path, **splits: list[dict]) -> Path:
     return folder
 
 
-def options(backbone: Path, dataset: Path, output: Path, **config) -> tuple:
-    """The four groups of arguments of a run in float32 with checkpoints at updates 3 and 6."""
+def options(
+    backbone: Path, dataset: Path, output: Path, model: dict | None = None, lora: dict | None = None, **config
+) -> tuple:
+    """The four groups of arguments of a run in float32 with checkpoints at updates 3 and 6.
+
+    `model` and `lora` hold further model and LoRA arguments.
+    """
     defaults = {
         "max_steps": 6,
         "per_device_train_batch_size": 2,
@@ -80,9 +114,11 @@ def options(backbone: Path, dataset: Path, output: Path, **config) -> tuple:
         "disable_tqdm": True,
     }
     return (
-        ModelArguments(text_model=str(backbone), text_model_id="someone/tiny-llama", encoder_widths=WIDTHS),
+        ModelArguments(
+            text_model=str(backbone), text_model_id="someone/tiny-llama", encoder_widths=WIDTHS, **(model or {})
+        ),
         DataArguments(dataset=str(dataset), eval_split="validation"),
-        LoraArguments(lora_r=4, lora_alpha=8),
+        LoraArguments(lora_r=4, lora_alpha=8, **(lora or {})),
         TrainingConfig(output_dir=str(output), **{**defaults, **config}),
     )
 
