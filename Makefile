@@ -5,16 +5,19 @@ PYTHON ?= $(shell for python in python3.11 python3; do \
 VENV := .venv
 LOWEST := .venv-lowest
 
-.PHONY: report test test-all test-lowest lint clean
+.PHONY: report test test-all support-table test-lowest lint clean
 
 report: $(VENV)/.installed $(VENV)/.backbone  ## data -> tuned model -> drafted reports -> runs/quickstart/index.html
 	$(VENV)/bin/python quickstart.py
 
 test: $(VENV)/.installed $(VENV)/.backbone  ## everything but the tests marked slow
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python -m pytest --support-table check
 
 test-all: $(VENV)/.installed $(VENV)/.backbone  ## slow tests too
-	$(VENV)/bin/python -m pytest -m ""
+	$(VENV)/bin/python -m pytest -m "" --support-table check
+
+support-table: $(VENV)/.installed  ## what each family supports, from the tests that show it, into README.md
+	$(VENV)/bin/python -m pytest tests/modeling -m "support and not slow" --support-table write
 
 test-lowest: $(LOWEST)/.installed  ## what rests on transformers, under its lowest supported version
 	$(LOWEST)/bin/python -m pytest tests/modeling tests/processing tests/training

@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import logging
 import sys
 from importlib.metadata import PackageNotFoundError, version
 
@@ -44,6 +45,9 @@ def main(argv: list[str] | None = None) -> int | None:
     # Only the first word is ours: the options after it, --help included, belong to the subcommand.
     command = _parser().parse_args(argv[:1]).command
     module, _ = COMMANDS[command]
+    # peft imports these wherever they are installed, and they warn of kernels that nobody asked for.
+    for name in ("bitsandbytes", "torchao", "torch.utils._pytree"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     sys.argv[0] = f"meit-ecg {command}"  # the name that the subcommand's own parser prints in its usage line
     return importlib.import_module(module).main(argv[1:])
 

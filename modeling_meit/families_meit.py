@@ -157,6 +157,29 @@ def _is_static(cache: Cache) -> bool:
     return bool(self_attention_cache(cache).is_compileable)
 
 
+def _save_compactly(language_model: PreTrainedModel) -> None:
+    """GPT-2: let training keep what attention saves, and no more.
+
+    Query, key and value are views of one projection. With the slot, key and value become tensors of their own, and the
+    query alone would keep all three parts of the projection until backward.
+    """
+    for layer in language_model.h:
+        layer.attn.forward = MethodType(_forward_saving_compactly, layer.attn)
+
+
+def _forward_saving_compactly(attention: nn.Module, *args: Any, **kwargs: Any) -> Any:
+    forward = type(attention).forward
+    if not torch.is_grad_enabled() or not holds_ecg(kwargs.get("past_key_values")):
+        return forward(attention, *args, **kwargs)
+    with torch.autograd.graph.saved_tensors_hooks(_without_the_rest_of_its_storage, lambda saved: saved):
+        return forward(attention, *args, **kwargs)
+
+
+def _without_the_rest_of_its_storage(saved: torch.Tensor) -> torch.Tensor:
+    is_small_part = saved.untyped_storage().nbytes() > 2 * saved.nbytes
+    return saved.clone() if is_small_part else saved
+
+
 def _make_windowless(language_model: PreTrainedModel) -> None:
     """GPT-Neo: attend by the attention mask alone.
 
@@ -267,7 +290,7 @@ FAMILIES: dict[str, Family] = {
         adjust=_take_slot_off_alibi,
     ),
     "gemma": _LLAMA_LIKE,
-    "gpt2": Family(layers="h", attention="attn", key_value=_gpt2),
+    "gpt2": Family(layers="h", attention="attn", key_value=_gpt2, prepare=_save_compactly),
     "gpt_neo": Family(
         layers="h",
         attention="attn.attention",

@@ -22,7 +22,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--support-table", choices=("check", "write"), help="the README's table of families: see support.py")
+    parser.addoption("--support-table", choices=("check", "write"), help="of the README: see tests/modeling/support.py")
 
 
 def pytest_configure(config: pytest.Config) -> None:
