@@ -4,6 +4,9 @@ PYTHON ?= $(shell for python in python3.11 python3; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 VENV := .venv
 LOWEST := .venv-lowest
+# Files of tests at a time, each in a process of its own.
+PROCESSES ?= 2
+PYTEST := -m pytest -n $(PROCESSES) --dist loadfile
 
 .PHONY: report test test-all support-table test-lowest lint clean
 
@@ -11,16 +14,16 @@ report: $(VENV)/.installed $(VENV)/.backbone  ## data -> tuned model -> drafted 
 	$(VENV)/bin/python quickstart.py
 
 test: $(VENV)/.installed $(VENV)/.backbone  ## everything but the tests marked slow
-	$(VENV)/bin/python -m pytest --support-table check
+	$(VENV)/bin/python $(PYTEST) --support-table check
 
 test-all: $(VENV)/.installed $(VENV)/.backbone  ## slow tests too
-	$(VENV)/bin/python -m pytest -m "" --support-table check
+	$(VENV)/bin/python $(PYTEST) -m "" --support-table check
 
 support-table: $(VENV)/.installed  ## what each family supports, from the tests that show it, into README.md
-	$(VENV)/bin/python -m pytest tests/modeling -m "support and not slow" --support-table write
+	$(VENV)/bin/python $(PYTEST) tests/modeling -m "support and not slow" --support-table write
 
 test-lowest: $(LOWEST)/.installed  ## what rests on transformers, under its lowest supported version
-	$(LOWEST)/bin/python -m pytest tests/modeling tests/processing tests/training
+	$(LOWEST)/bin/python $(PYTEST) tests/modeling tests/processing tests/training
 
 lint: $(VENV)/.installed
 	$(VENV)/bin/ruff check .

@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn import functional
 from transformers import MODEL_MAPPING, PreTrainedModel, initialization
 from transformers.cache_utils import Cache
+from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils import logging
 
 from .caches_meit import (
@@ -33,6 +34,9 @@ from .fusion_meit import (
 )
 
 logger = logging.get_logger(__name__)
+
+# Later releases checkpoint a layer's `forward`; these, its call, hooks included.
+HOOKS_ARE_CHECKPOINTED = "__call__" in vars(GradientCheckpointingLayer)
 
 
 class ECGLlamaPreTrainedModel(PreTrainedModel):
@@ -168,7 +172,8 @@ class ECGFusionModel(ECGLlamaPreTrainedModel):
     def _needs_bridge(self, ecg_embeds: torch.Tensor) -> bool:
         """Whether layers that are checkpointed re-entrantly read an ECG that is trained."""
         layers = [layer for layer in self.decoder_layers if getattr(layer, "gradient_checkpointing", False)]
-        if self.config.fusion != "concat" or not self.training or not layers or not ecg_embeds.requires_grad:
+        reads_inside = self.config.fusion == "concat" or (self.config.fusion == "flamingo" and HOOKS_ARE_CHECKPOINTED)
+        if not reads_inside or not self.training or not layers or not ecg_embeds.requires_grad:
             return False
         return bool(getattr(layers[0]._gradient_checkpointing_func, "keywords", {}).get("use_reentrant", False))
 

@@ -303,7 +303,7 @@ FAMILIES: dict[str, Family] = {
     "gptj": Family(layers="h", attention="attn", key_value=_separate, cache_argument="layer_past"),
     "llama": _LLAMA_LIKE,
     "mistral": _LLAMA_LIKE,
-    "opt": Family(layers="decoder.layers", attention="self_attn", key_value=_separate),
+    "opt": Family(layers="decoder.layers", attention="self_attn", key_value=_separate, needs_mask=True),
     "phi3": Family(layers="layers", attention="self_attn", key_value=_phi3),
     "qwen2": _LLAMA_LIKE,
     "qwen3": Family(layers="layers", attention="self_attn", key_value=_separate_with_key_norm),

@@ -71,13 +71,13 @@ class ECGLlamaSeq2SeqModel(ECGFusionModel):
         text = decoder_input_ids if decoder_input_ids is not None else decoder_inputs_embeds
         batch_size, num_tokens = text.shape[:2]
         use_cache = self._uses_cache(use_cache)
-        self._check_padding_side(attention_mask)
 
         cache = past_key_values
         ecg_embeds = self._ecg_of(batch_size, ecg_values, ecg_embeds, cache)
         if encoder_outputs is None:
             inputs_embeds = self.filled(input_ids, inputs_embeds, ecg_embeds, holds_ecg(cache))
         if ecg_embeds is not None:
+            self._check_padding_side(attention_mask)
             if self._needs_bridge(ecg_embeds):
                 if decoder_inputs_embeds is None:
                     decoder_inputs_embeds = self.get_input_embeddings()(decoder_input_ids)

@@ -92,6 +92,18 @@ def test_another_ecg_moves_every_logit(family, fusion, use_cache):
     assert ((one - other).abs().amax(-1)[real] > 1e-4).all()
 
 
+@pytest.mark.parametrize("family", TEXT_CONFIGS)
+@pytest.mark.parametrize("use_cache", [True, False])
+@pytest.mark.parametrize("attn_implementation", ["eager", None])
+def test_no_mask_means_no_padding(family, use_cache, attn_implementation):
+    model = tiny_model(family, attn_implementation)
+    inputs = inputs_of(model, rows=slice(0, 1))
+    unmasked = {name: value for name, value in inputs.items() if not name.endswith("mask")}
+    with torch.no_grad():
+        expected = model(**inputs, use_cache=use_cache).logits
+        assert (model(**unmasked, use_cache=use_cache).logits - expected).abs().max() < TOLERANCE
+
+
 @pytest.mark.parametrize("fusion", FUSIONS)
 @pytest.mark.parametrize("family", TEXT_CONFIGS)
 def test_a_batch_equals_its_members(family, fusion):
