@@ -89,6 +89,8 @@ class ECGFusionModel(ECGLlamaPreTrainedModel):
     def __init__(self, config: ECGLlamaConfig, language_model: PreTrainedModel):
         super().__init__(config)
         self.family = family_of(config.text_config.model_type)
+        if config.fusion == "llava" and config.ecg_token_id is None:
+            raise ValueError('fusion "llava" needs an ecg_token_id: from_text_pretrained appends a row for one')
         self.language_model = language_model
         self.ecg_encoder = ECGEncoder(config.ecg_config)
         self.ecg_projector = ECGProjector(config.ecg_config.hidden_size, config.ecg_vector_size)
@@ -109,6 +111,14 @@ class ECGFusionModel(ECGLlamaPreTrainedModel):
                 hook = LayerHook(self, self.family, layer_argument_names(layer), index)
                 layer.register_forward_pre_hook(hook, with_kwargs=True)
         self.post_init()
+
+    def train(self, mode: bool = True) -> "ECGFusionModel":
+        """Switch to training; where the encoder and projector are frozen, their batch statistics stay as they are."""
+        super().train(mode)
+        for part in (self.ecg_encoder, self.ecg_projector):
+            if not any(weight.requires_grad for weight in part.parameters()):
+                part.eval()
+        return self
 
     @property
     def decoder_layers(self) -> nn.ModuleList:
@@ -148,6 +158,10 @@ class ECGFusionModel(ECGLlamaPreTrainedModel):
         past_key_values: Cache | None,
     ) -> torch.Tensor | None:
         """What `get_ecg_embeds` made of the ECG; None where the cache holds it, or there is none."""
+        if getattr(self, "_is_replica", False):
+            raise RuntimeError(
+                "nn.DataParallel is not supported: start one process per device, with torchrun or accelerate launch"
+            )
         if holds_ecg(past_key_values):
             if ecg_values is not None:
                 raise ValueError("past_key_values already holds an ECG: do not pass ecg_values again")
@@ -158,12 +172,25 @@ class ECGFusionModel(ECGLlamaPreTrainedModel):
             ecg_embeds = self.get_ecg_embeds(ecg_values)
         if ecg_embeds is None:
             logger.warning_once("no ECG was given: the language model answers from the text alone")
-        elif ecg_embeds.shape[0] != batch_size:
+            return None
+        if ecg_embeds.shape[0] != batch_size:
             raise ValueError(f"found {ecg_embeds.shape[0]} ECGs for {batch_size} texts; expected one per text")
+        config = self.config
+        size = config.embedding_size if config.fusion == "llava" else config.text_config.hidden_size
+        if ecg_embeds.ndim != (2 if config.fusion == "concat" else 3) or ecg_embeds.shape[-1] != size:
+            expected = f"(batch, {size})" if config.fusion == "concat" else f"(batch, vectors, {size})"
+            raise ValueError(
+                f'ecg_embeds has shape {tuple(ecg_embeds.shape)}; expected {expected} for fusion "{config.fusion}"'
+            )
+        if past_key_values is not None and self._checkpoints():
+            raise ValueError("activation checkpointing runs layers twice and keeps no cache: pass no past_key_values")
         return ecg_embeds
 
+    def _checkpoints(self) -> bool:
+        return self.training and any(getattr(layer, "gradient_checkpointing", False) for layer in self.decoder_layers)
+
     def _uses_cache(self, use_cache: bool | None) -> bool:
-        if self.training and any(getattr(layer, "gradient_checkpointing", False) for layer in self.decoder_layers):
+        if self._checkpoints():
             return False
         if use_cache is None:
             return bool(self.config.text_config.use_cache) and not self.training
@@ -208,7 +235,7 @@ class ECGFusionModel(ECGLlamaPreTrainedModel):
         mark_cache(cache, slots, features)
         return cache
 
-    def filled(
+    def embeds_with_ecg(
         self,
         input_ids: torch.LongTensor | None,
         inputs_embeds: torch.Tensor | None,
@@ -236,7 +263,10 @@ class ECGFusionModel(ECGLlamaPreTrainedModel):
 
     def _check_window(self, num_tokens: int | torch.Tensor) -> None:
         window = getattr(self.config.text_config, "sliding_window", None)
-        if window is None or self.config.fusion == "flamingo" or torch.compiler.is_compiling():
+        if window is None or self.config.fusion == "flamingo":
+            return
+        # Of a static cache, whose length is a tensor, compiled code cannot ask; generate checks what it makes.
+        if isinstance(num_tokens, torch.Tensor) and torch.compiler.is_compiling():
             return
         if num_tokens >= window:
             raise ValueError(
@@ -265,8 +295,12 @@ class ECGFusionModel(ECGLlamaPreTrainedModel):
             )
         if mask is None:
             return None
-        if mask.ndim != 2 or mask.shape[0] != batch_size:
-            raise ValueError(f"attention_mask has shape {tuple(mask.shape)}; expected ({batch_size}, tokens)")
+        is_short = not torch.compiler.is_compiling() and bool(mask.shape[-1] < num_past + num_tokens)
+        if mask.ndim != 2 or mask.shape[0] != batch_size or is_short:
+            raise ValueError(
+                f"attention_mask has shape {tuple(mask.shape)}; expected ({batch_size}, {int(num_past) + num_tokens}) "
+                "or more columns: one per past and new text token, none for the ECG"
+            )
         return functional.pad(mask[:, :width], (0, max(width - mask.shape[1], 0)))
 
     def _mask_with_slot(
@@ -285,7 +319,7 @@ class ECGFusionModel(ECGLlamaPreTrainedModel):
         return torch.cat([column, mask.long()], dim=-1)
 
     def _check_ecg_was_read(self, cache: Cache | None) -> None:
-        """The last line against losing the ECG in silence: some layer must have asked for its slot."""
+        """Where no cache is kept: some layer must have asked for its slot, or the ECG was lost in silence."""
         layers = self_attention_cache(cache).layers if holds_ecg(cache) else []
         slotted = [layer for layer in layers if isinstance(layer, ReplayableLayer) and layer.slot is not None]
         if slotted and not any(layer.was_read for layer in slotted):

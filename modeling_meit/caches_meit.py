@@ -1,5 +1,7 @@
 """KV caches that hold the ECG: what stock attention code reads it from."""
 
+from collections.abc import Callable
+
 import torch
 from transformers.cache_utils import Cache, CacheLayerMixin, DynamicCache, EncoderDecoderCache, StaticCache
 
@@ -19,6 +21,34 @@ class ECGCache:
     ecg_features: torch.Tensor | None = None
     ecg_key_values: dict[int, Slot] | None = None
 
+    def _for_each_feature(self, change: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        if self.ecg_features is not None:
+            self.ecg_features = change(self.ecg_features)
+        for index, parts in (self.ecg_key_values or {}).items():
+            self.ecg_key_values[index] = tuple(map(change, parts))
+
+    def reorder_cache(self, beam_idx: torch.LongTensor) -> None:
+        """Take the rows `beam_idx` of the batch, the ECG's with the text's."""
+        super().reorder_cache(beam_idx)
+        self._for_each_feature(lambda part: part.index_select(0, beam_idx.to(part.device)))
+
+    def batch_select_indices(self, indices: torch.Tensor) -> None:
+        """Keep the rows `indices` of the batch, the ECG's with the text's."""
+        super().batch_select_indices(indices)
+        self._for_each_feature(lambda part: part[indices, ...])
+
+    def batch_repeat_interleave(self, repeats: int) -> None:
+        """Repeat each row of the batch, the ECG's with the text's."""
+        super().batch_repeat_interleave(repeats)
+        self._for_each_feature(lambda part: part.repeat_interleave(repeats, dim=0))
+
+    def reset(self) -> None:
+        """Forget text and ECG: the cache is again what it was before it was marked."""
+        super().reset()
+        for name in ("ecg_layers", "ecg_features", "ecg_key_values"):
+            vars(self).pop(name, None)
+        self.__class__ = next(plain for plain, marked in _MARKED.items() if type(self) in marked)
+
 
 class ECGSlotAccounting(ECGCache):
     """Makes a cache that holds the ECG slot count text alone, except towards the attention mask.
@@ -36,17 +66,24 @@ class ECGSlotAccounting(ECGCache):
         return super().get_seq_length(self.ecg_layers[0])
 
     def get_mask_sizes(self, query_length: int, layer_idx: int) -> tuple[int, int]:
-        """Mask columns, the slot's included, and their offset."""
-        return super().get_mask_sizes(query_length, self.ecg_layers[0])
+        """Mask columns, the slot's included, and their offset, for all layers of the same kind as `layer_idx`."""
+        is_sliding = self.is_sliding
+        same_kind = [index for index in self.ecg_layers if is_sliding[index] == is_sliding[layer_idx]]
+        if same_kind:
+            return super().get_mask_sizes(query_length, same_kind[0])
+        # Its layers have no slot, and each takes the column off again; a static cache's stays as wide as it is.
+        length, offset = super().get_mask_sizes(query_length, layer_idx)
+        return length + (not self.is_compileable), offset
 
     def get_max_length(self, layer_idx: int | None = None) -> int:
         """Number of text tokens that fit, or -1 where there is no limit."""
-        length = super().get_max_length(self.ecg_layers[0])
+        length = super().get_max_length()
         return length - 1 if length > 0 else length
 
     def crop(self, tokens: int) -> None:
         """Remove `-tokens` of the last text tokens, or where positive, keep that many; the slot stays."""
-        super().crop(min(tokens - self.get_seq_length(), 0) if tokens > 0 else tokens)
+        num_text = self.get_seq_length()
+        super().crop(min(tokens - num_text, 0) if tokens > 0 else max(tokens, -num_text))
 
 
 class ECGDynamicCache(ECGSlotAccounting, DynamicCache):
@@ -153,7 +190,7 @@ def mark_cache(cache: Cache, slots: dict[int, Slot], ecg_features: torch.Tensor 
         ecg_features: what a gated cross-attention reads instead.
 
     Raises:
-        TypeError: for another kind of cache, which would count the slot as a text token.
+        TypeError: for another kind of cache, which would count the slot as a text token; or a decoder's alone.
         ValueError: for a cache that already holds text, in front of which the ECG can no longer stand.
     """
     cache = self_attention_cache(cache)

@@ -124,5 +124,8 @@ class ECGProjector(nn.Module):
         self.linear_2 = nn.Linear(in_size, out_size)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        normed = self.norm(features.flatten(0, -2)).view_as(features)
+        rows = features.flatten(0, -2)
+        if self.norm.training and len(rows) == 1:
+            raise ValueError("found 1 ECG in a training batch; expected at least 2, as features are normalised over it")
+        normed = self.norm(rows).view_as(features)
         return self.linear_2(nn.functional.gelu(self.linear_1(normed)))

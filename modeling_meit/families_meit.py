@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import MethodType
+from functools import partial
 from typing import Any
 
 import torch
@@ -164,7 +164,7 @@ def _save_compactly(language_model: PreTrainedModel) -> None:
     query alone would keep all three parts of the projection until backward.
     """
     for layer in language_model.h:
-        layer.attn.forward = MethodType(_forward_saving_compactly, layer.attn)
+        layer.attn.forward = partial(_forward_saving_compactly, layer.attn)
 
 
 def _forward_saving_compactly(attention: nn.Module, *args: Any, **kwargs: Any) -> Any:
@@ -188,7 +188,7 @@ def _make_windowless(language_model: PreTrainedModel) -> None:
     """
     for layer in language_model.h:
         attention = layer.attn.attention
-        attention._attn = MethodType(_attend_by_mask, attention)
+        attention._attn = partial(_attend_by_mask, attention)
 
 
 def _attend_by_mask(

@@ -38,10 +38,12 @@ def with_time_positions(features: torch.Tensor) -> torch.Tensor:
     Attention alone would not know the order in which the parts of a recording follow each other.
     """
     time, size = features.shape[1:]
-    rates = 10000.0 ** (-torch.arange(0, size, 2, device=features.device, dtype=features.dtype) / size)
-    angles = torch.arange(time, device=features.device, dtype=features.dtype)[:, None] * rates
+    # In half precision an angle of a hundred is off by half a radian.
+    dtype = torch.promote_types(features.dtype, torch.float32)
+    rates = 10000.0 ** (-torch.arange(0, size, 2, device=features.device, dtype=dtype) / size)
+    angles = torch.arange(time, device=features.device, dtype=dtype)[:, None] * rates
     positions = torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)[:, :size]
-    return functional.layer_norm(features, (size,)) + positions
+    return functional.layer_norm(features.to(dtype), (size,)) + positions
 
 
 def fill_placeholders(

@@ -9,10 +9,6 @@ from transformers.generation import GenerationConfig
 from .caches_meit import holds_ecg
 
 
-def _asked_for(name: str, generation_config: GenerationConfig | None, kwargs: dict[str, Any]) -> Any:
-    return kwargs.get(name, getattr(generation_config, name, None))
-
-
 class ECGGenerationMixin:
     """`generate` for text with an ECG, in front of `GenerationMixin`."""
 
@@ -37,15 +33,21 @@ class ECGGenerationMixin:
         Raises:
             ValueError: for a way of decoding that is not supported with an ECG.
         """
-        self._refuse_unsupported(generation_config, kwargs)
+        asked_for = vars(generation_config or self.generation_config) | kwargs
+        self._refuse_unsupported(asked_for)
         if self.config.fusion == "llava":
-            suppressed = _asked_for("suppress_tokens", generation_config or self.generation_config, kwargs) or ()
+            suppressed = asked_for.get("suppress_tokens") or ()
             kwargs["suppress_tokens"] = sorted({*suppressed, self.config.ecg_token_id})
         if ecg_values is not None:
             if holds_ecg(kwargs.get("past_key_values")):
                 raise ValueError("past_key_values already holds an ECG: do not pass ecg_values again")
-            device = self.model.ecg_encoder.device
-            kwargs["ecg_embeds"] = self.model.get_ecg_embeds(ecg_values.to(device))
+            if self.config.fusion == "llava" and kwargs.get("encoder_outputs") is not None:
+                raise ValueError(
+                    'fusion "llava" puts the ECG into the encoder\'s text: pass ecg_values or encoder_outputs'
+                )
+            if kwargs.get("ecg_embeds") is not None:
+                raise ValueError("pass one of ecg_values and ecg_embeds, found both")
+            kwargs["ecg_embeds"] = self._encode(ecg_values)
         if self.config.is_encoder_decoder and self.config.fusion == "llava":
             inputs = self._fill_encoder_text(inputs, kwargs)
         return super().generate(inputs, generation_config, *args, **kwargs)
@@ -55,19 +57,31 @@ class ECGGenerationMixin:
         if kwargs.get("encoder_outputs") is None:
             input_ids = kwargs.pop("input_ids", inputs)
             embeds, ecg_embeds = kwargs.get("inputs_embeds"), kwargs.get("ecg_embeds")
-            embeds = self.model.filled(input_ids, embeds, ecg_embeds)
+            embeds = self.model.embeds_with_ecg(input_ids, embeds, ecg_embeds)
             kwargs["inputs_embeds"] = self.get_input_embeddings()(input_ids) if embeds is None else embeds
 
-    def _refuse_unsupported(self, generation_config: GenerationConfig | None, kwargs: dict[str, Any]) -> None:
-        if _asked_for("penalty_alpha", generation_config, kwargs):
+    def _encode(self, ecg_values: torch.Tensor) -> torch.Tensor:
+        """The ECGs' embeddings, by the statistics that training gathered and not those of this batch."""
+        was_training = self.training
+        self.eval()
+        ecg_embeds = self.model.get_ecg_embeds(ecg_values.to(self.model.ecg_encoder.device))
+        self.train(was_training)
+        return ecg_embeds
+
+    def _refuse_unsupported(self, asked_for: dict[str, Any]) -> None:
+        if asked_for.get("penalty_alpha"):
             raise ValueError(
                 "contrastive search (penalty_alpha) is not supported: use beams, sampling or greedy decoding"
             )
-        if _asked_for("prefill_chunk_size", generation_config, kwargs) and self.config.fusion == "llava":
+        if asked_for.get("cache_implementation") == "paged":
+            raise ValueError('a paged cache is not supported with an ECG: use "dynamic" or "static"')
+        if asked_for.get("assistant_early_exit"):
+            raise ValueError("assistant_early_exit is not supported with an ECG: use prompt_lookup_num_tokens")
+        if asked_for.get("prefill_chunk_size") and self.config.fusion == "llava":
             raise ValueError(
                 'prefill_chunk_size is not supported with fusion "llava", whose ECG may lie across two chunks'
             )
-        assistant = kwargs.get("assistant_model")
+        assistant = asked_for.get("assistant_model")
         if assistant is not None and hasattr(assistant.config, "ecg_config"):
             raise ValueError("an assistant_model with an ECG encoder is not supported: pass a text-only one")
         if assistant is not None and self.config.fusion == "llava":
@@ -75,6 +89,14 @@ class ECGGenerationMixin:
                 'fusion "llava" cannot be assisted: an assistant_model does not know the placeholder token; '
                 "prompt_lookup_num_tokens needs none"
             )
+
+    def generate_batch(self, *args: Any, **kwargs: Any) -> Any:
+        """Continuous batching has no place for an ECG.
+
+        Raises:
+            ValueError: always.
+        """
+        raise ValueError("continuous batching (generate_batch) is not supported with an ECG: use generate")
 
     def _get_candidate_generator(self, *args: Any, **kwargs: Any) -> Any:
         """Assisted decoding: a text-only assistant proposes tokens, this model with its ECG takes or rejects them."""
@@ -85,6 +107,12 @@ class ECGGenerationMixin:
 
     def _prepare_static_cache(self, *args: Any, **kwargs: Any) -> Cache:
         """A static cache with room for the ECG's slot."""
+        window = getattr(self.config.text_config, "sliding_window", None)
+        if window is not None and self.config.fusion != "flamingo" and kwargs["max_cache_len"] >= window:
+            raise ValueError(
+                f"a text of up to {kwargs['max_cache_len']} tokens does not fit the language model's sliding window of "
+                f"{window} beside the ECG: pass a lower max_new_tokens"
+            )
         if self.config.fusion == "concat":
             kwargs["max_cache_len"] += 1
         return super()._prepare_static_cache(*args, **kwargs)

@@ -24,6 +24,7 @@ except ImportError:
     PeftModel = None
 
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
+CONFIG_FIELDS = ("fusion", "fusion_layers", "ecg_projection", "num_ecg_tokens", "text_model_id", "text_model_path")
 HUB_ARGUMENTS = ("cache_dir", "force_download", "local_files_only", "proxies", "revision", "subfolder", "token")
 # What a quantised language model says of itself, which trainers and peft ask the outer model for.
 QUANTISATION_MARKS = ("hf_quantizer", "is_quantized", "is_loaded_in_4bit", "is_loaded_in_8bit", "quantization_method")
@@ -77,6 +78,20 @@ class ECGLoadableModel(ECGLlamaPreTrainedModel):
     def set_input_embeddings(self, value: nn.Module) -> None:
         self.model.set_input_embeddings(value)
 
+    def resize_token_embeddings(self, new_num_tokens: int | None = None, *args: Any, **kwargs: Any) -> nn.Embedding:
+        """As of `PreTrainedModel`.
+
+        Raises:
+            ValueError: where the row of the ECG's placeholder token would go.
+        """
+        placeholder = self.config.ecg_token_id
+        if new_num_tokens is not None and placeholder is not None and new_num_tokens <= placeholder:
+            raise ValueError(
+                f"{new_num_tokens} rows would leave out the ECG's placeholder token {placeholder}; expected at least "
+                f"{placeholder + 1}"
+            )
+        return super().resize_token_embeddings(new_num_tokens, *args, **kwargs)
+
     def get_output_embeddings(self) -> nn.Module:
         return self.lm_head
 
@@ -98,33 +113,36 @@ class ECGLoadableModel(ECGLlamaPreTrainedModel):
             text_model: Hub id or folder of a language model. For a GGUF file in that folder pass
                 `gguf_file=` (and `quantization_config=GgufConfig(dequantize=True)` to train or save it).
             config: a whole configuration, whose `text_config` is replaced by the language model's; or
-            ecg_config: that of the encoder, with any other field of `ECGLlamaConfig` among `kwargs`.
-            **kwargs: fields of `ECGLlamaConfig`; what remains goes to the language model's own `from_pretrained`
+            ecg_config: that of the encoder.
+            **kwargs: the fields fusion, fusion_layers, ecg_projection, num_ecg_tokens, text_model_id and
+                text_model_path of `ECGLlamaConfig`; what remains goes to the language model's own `from_pretrained`
                 (`dtype`, `device_map`, `attn_implementation`, `quantization_config`, ...).
 
         Raises:
             ValueError: for a family that is not supported; the message names those that are.
         """
-        fields = ("fusion", "fusion_layers", "ecg_projection", "num_ecg_tokens", "text_model_id", "text_model_path")
-        overrides = {name: kwargs.pop(name) for name in fields if name in kwargs}
-        if config is not None and (ecg_config is not None or overrides):
-            raise ValueError("pass either config or ecg_config and fields of ECGLlamaConfig, not both")
+        overrides = {name: kwargs.pop(name) for name in CONFIG_FIELDS if name in kwargs}
+        if config is not None:
+            if ecg_config is not None or overrides:
+                raise ValueError("pass either config or ecg_config and fields of ECGLlamaConfig, not both")
+            if not hasattr(config, "ecg_config"):
+                raise ValueError(f"config is a {type(config).__name__}; expected a {cls.config_class.__name__}")
+            ecg_config = config.ecg_config
+            overrides = {name: getattr(config, name) for name in (*CONFIG_FIELDS, "ecg_token_id")}
         loaded = cls._load_text_model(text_model, kwargs)
-        fusion = overrides.get("fusion", "concat") if config is None else config.fusion
         vocabulary = loaded.get_input_embeddings().weight.shape[0]
-        ecg_token_id = vocabulary if config is None else config.ecg_token_id
-        if fusion == "llava":
-            if ecg_token_id == vocabulary:
+        if overrides.get("fusion") == "llava":
+            if overrides.get("ecg_token_id") is None:
+                overrides["ecg_token_id"] = vocabulary
+            if overrides["ecg_token_id"] == vocabulary:
                 append_row(loaded)
-            overrides["ecg_token_id"] = ecg_token_id
         attn_implementation = loaded.config._attn_implementation
-        if config is None:
-            is_folder = os.path.isdir(text_model)
-            overrides.setdefault("text_model_id", None if is_folder else os.fspath(text_model))
-            overrides.setdefault("text_model_path", os.path.abspath(text_model) if is_folder else None)
-            config = cls.config_class(text_config=loaded.config, ecg_config=ecg_config, **overrides)
-        else:
-            config.text_config = loaded.config
+        is_folder = os.path.isdir(text_model)
+        if overrides.get("text_model_id") is None and overrides.get("text_model_path") is None:
+            place = "text_model_path" if is_folder else "text_model_id"
+            overrides[place] = os.path.abspath(text_model) if is_folder else os.fspath(text_model)
+        # Made anew, so that all of it is checked against this language model, and a caller's stays as it was.
+        config = cls.config_class(text_config=loaded.config, ecg_config=ecg_config, **overrides)
         # A new configuration resets its parts to no implementation at all, with which a built model would attend
         # without a causal mask.
         config._attn_implementation = attn_implementation
@@ -150,6 +168,8 @@ class ECGLoadableModel(ECGLlamaPreTrainedModel):
     @classmethod
     def _check_text_config(cls, text_config: PreTrainedConfig) -> None:
         """Raise `ValueError` for a family that is not supported, or is one of the twin's."""
+        if hasattr(text_config, "ecg_config"):
+            raise ValueError("found a model that reads ECGs already, expected a language model: use from_pretrained")
         is_encoder_decoder = family_of(text_config.model_type).is_encoder_decoder
         if is_encoder_decoder != cls.config_class.is_encoder_decoder:
             kind, twin = (
@@ -189,7 +209,13 @@ class ECGLoadableModel(ECGLlamaPreTrainedModel):
                 raise ValueError(
                     f"{pretrained_model_name_or_path} is a full checkpoint, not an adapter: text_model has no use"
                 )
-            return super().from_pretrained(pretrained_model_name_or_path, *model_args, config=config, **kwargs)
+            if config is None and pretrained_model_name_or_path is not None:
+                cls._check_model_type(pretrained_model_name_or_path, hub_kwargs)
+            loaded = super().from_pretrained(pretrained_model_name_or_path, *model_args, config=config, **kwargs)
+            # An adapter that is trained on top of it does not belong to the language model that it began with.
+            model = loaded[0] if isinstance(loaded, tuple) else loaded
+            model.config.text_model_id = model.config.text_model_path = None
+            return loaded
 
         if PeftModel is None:
             raise ImportError(f"{adapter} is a LoRA adapter; loading it needs peft: pip install peft")
@@ -203,6 +229,16 @@ class ECGLoadableModel(ECGLlamaPreTrainedModel):
             config = cls.config_class.from_pretrained(adapter, **hub_kwargs)
         model = cls._from_recorded_text_model(adapter, text_model, config, kwargs)
         return model._add_adapter(adapter, is_trainable, {**hub_kwargs, **adapter_kwargs})
+
+    @classmethod
+    def _check_model_type(cls, path: str | os.PathLike, hub_kwargs: dict[str, Any]) -> None:
+        found, _ = PreTrainedConfig.get_config_dict(path, **hub_kwargs)
+        expected = cls.config_class.model_type
+        if found.get("model_type", expected) != expected:
+            raise ValueError(
+                f'{path} holds a model of type "{found["model_type"]}", expected "{expected}": '
+                "from_text_pretrained puts an ECG encoder to a language model"
+            )
 
     @classmethod
     def _from_recorded_text_model(
@@ -235,6 +271,13 @@ class ECGLoadableModel(ECGLlamaPreTrainedModel):
             raise OSError(f"{adapter} has an adapter_config.json but no {ADAPTER_WEIGHTS}")
         peft_config = PeftConfig.from_pretrained(adapter, **hub_kwargs)
         peft_config.inference_mode = not is_trainable
+        needed = {name for name, _ in self.model.named_children()} - {"language_model"}
+        missing = sorted(needed - set(peft_config.modules_to_save or ()))
+        if missing:
+            raise ValueError(
+                f"{adapter} holds no {', '.join(missing)} (its modules_to_save is {peft_config.modules_to_save}); with "
+                "new weights in their place the model could not read an ECG"
+            )
         with warnings.catch_warnings():
             # peft asks for it by the name that transformers is about to drop.
             warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)

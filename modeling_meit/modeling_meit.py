@@ -68,7 +68,7 @@ class ECGLlamaModel(ECGFusionModel):
 
         cache = past_key_values
         ecg_embeds = self._ecg_of(batch_size, ecg_values, ecg_embeds, cache)
-        inputs_embeds = self.filled(input_ids, inputs_embeds, ecg_embeds, holds_ecg(cache))
+        inputs_embeds = self.embeds_with_ecg(input_ids, inputs_embeds, ecg_embeds, holds_ecg(cache))
         if ecg_embeds is not None:
             if self._needs_bridge(ecg_embeds):
                 inputs_embeds = self.get_input_embeddings()(input_ids) if inputs_embeds is None else inputs_embeds
@@ -77,7 +77,8 @@ class ECGLlamaModel(ECGFusionModel):
             cache = self._with_ecg(ecg_embeds, cache, new_cache)
 
         num_past = cache.get_seq_length() if cache is not None else 0
-        self._check_window(num_past + num_tokens)
+        if holds_ecg(cache):
+            self._check_window(num_past + num_tokens)
         attention_mask = self._text_mask(attention_mask, cache, batch_size, num_tokens)
         if position_ids is None:
             columns = torch.arange(num_tokens, device=text.device) + num_past

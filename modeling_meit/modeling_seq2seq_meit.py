@@ -74,8 +74,12 @@ class ECGLlamaSeq2SeqModel(ECGFusionModel):
 
         cache = past_key_values
         ecg_embeds = self._ecg_of(batch_size, ecg_values, ecg_embeds, cache)
+        if self.config.fusion == "llava" and encoder_outputs is not None and ecg_values is not None:
+            raise ValueError('fusion "llava" puts the ECG into the encoder\'s text: pass ecg_values or encoder_outputs')
+        if past_key_values is not None and not isinstance(past_key_values, EncoderDecoderCache):
+            raise TypeError(f"past_key_values is a {type(past_key_values).__name__}; expected an EncoderDecoderCache")
         if encoder_outputs is None:
-            inputs_embeds = self.filled(input_ids, inputs_embeds, ecg_embeds, holds_ecg(cache))
+            inputs_embeds = self.embeds_with_ecg(input_ids, inputs_embeds, ecg_embeds, holds_ecg(cache))
         if ecg_embeds is not None:
             self._check_padding_side(attention_mask)
             if self._needs_bridge(ecg_embeds):

@@ -43,6 +43,8 @@ _SOURCE_TEMPLATE = (
     + _MESSAGE_TEXT
     + "{% if not loop.first %}{{ '\\n\\n' }}{% endif %}{{ text }}{% endfor %}{{ eos_token }}"
 )
+# A tokenizer may know the placeholder by this name; the processor goes by its id.
+ECG_TOKEN = "<|ecg|>"
 # What decides on the width of tokenized texts, which comes after the placeholders.
 _LAYOUT = ("padding", "truncation", "max_length", "pad_to_multiple_of", "padding_side", "stride")
 
@@ -103,17 +105,13 @@ class ECGProcessor(ProcessorMixin):
             raise ValueError(f"{type(tokenizer).__name__} has no eos_token; a report could not end")
         if tokenizer.pad_token is None:
             tokenizer.pad_token = tokenizer.eos_token
-        for name in ("bos_token", "eos_token", "pad_token"):
-            if ecg_token_id is not None and getattr(tokenizer, f"{name}_id") == ecg_token_id:
-                raise ValueError(
-                    f"ecg_token_id is {ecg_token_id}, which is the tokenizer's {name} {getattr(tokenizer, name)!r}; "
-                    "expected an id of no other token"
-                )
         if num_ecg_tokens < 1:
             raise ValueError(f"num_ecg_tokens is {num_ecg_tokens}; expected at least 1")
         super().__init__(feature_extractor, tokenizer, chat_template=chat_template or _default_template(tokenizer))
         self.ecg_token_id = ecg_token_id
         self.num_ecg_tokens = num_ecg_tokens
+        if ecg_token_id is not None:
+            self._check_placeholder()
         if _ends_with_eos(tokenizer):
             self.text_kwargs = {**self.text_kwargs, "padding_side": "right"}
 
@@ -290,6 +288,7 @@ class ECGProcessor(ProcessorMixin):
         """
         if self.ecg_token_id is None:
             return tokenize({**text_kwargs, "return_tensors": return_tensors})
+        self._check_placeholder()
         layout = {name: text_kwargs[name] for name in _LAYOUT if name in text_kwargs}
         side = layout.pop("padding_side")
         padding, truncation, max_length, _ = self.tokenizer._get_padding_truncation_strategies(**layout)
@@ -313,6 +312,17 @@ class ECGProcessor(ProcessorMixin):
             rows = [pad(row, width, side, self.tokenizer.pad_token_id) for row in rows]
         names = [name for name in tokens if name != "special_tokens_mask" or kwargs.get("return_special_tokens_mask")]
         return BatchEncoding({name: [row[name] for row in rows] for name in names}, tensor_type=return_tensors)
+
+    def _check_placeholder(self) -> None:
+        # Looked at in each call: tokens can be added to a tokenizer at any time.
+        known = (
+            self.tokenizer.convert_ids_to_tokens(self.ecg_token_id) if self.ecg_token_id < len(self.tokenizer) else None
+        )
+        if known not in (None, ECG_TOKEN):
+            raise ValueError(
+                f"ecg_token_id is {self.ecg_token_id}, which is the tokenizer's token {known!r}; expected an id of no "
+                f"token, or of {ECG_TOKEN!r}"
+            )
 
     def _without_placeholders(self, token_ids: Any) -> Any:
         if self.ecg_token_id is None:

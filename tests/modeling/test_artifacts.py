@@ -388,3 +388,26 @@ def test_encoder_depths(depth, blocks, convolutions):
                 expected += first * width * expansion + 2 * width * expansion
         channels = width * expansion
     assert sum(p.numel() for p in encoder.parameters()) == expected
+
+
+def test_an_adapter_without_the_encoder_is_refused(backbone, tmp_path):
+    model = ECGLlamaForCausalLM.from_text_pretrained(backbone, ecg_config=ECG)
+    lora = LoraConfig(target_modules=r".*language_model\..*\.q_proj", task_type="CAUSAL_LM")
+    get_peft_model(model, lora).save_pretrained(tmp_path / "adapter")
+    model.save_config_and_code(tmp_path / "adapter")
+    with pytest.raises(ValueError, match="holds no ecg_encoder, ecg_projector"):
+        AutoModel.from_pretrained(tmp_path / "adapter")
+
+
+def test_an_adapter_on_a_full_checkpoint_is_not_put_on_the_first_language_model(backbone, tmp_path):
+    ECGLlamaForCausalLM.from_text_pretrained(backbone, ecg_config=ECG).save_pretrained(tmp_path / "full")
+    model = ECGLlamaForCausalLM.from_pretrained(tmp_path / "full")
+    lora = LoraConfig(
+        target_modules=r".*language_model\..*\.q_proj",
+        modules_to_save=["ecg_encoder", "ecg_projector"],
+        task_type="CAUSAL_LM",
+    )
+    get_peft_model(model, lora).save_pretrained(tmp_path / "adapter")
+    model.save_config_and_code(tmp_path / "adapter")
+    with pytest.raises(OSError, match="its backbone was not found"):
+        AutoModel.from_pretrained(tmp_path / "adapter")

@@ -281,3 +281,142 @@ def test_texts_are_told_apart_by_their_padding_alone():
             model(ids.masked_fill(mask == 0, pad), attention_mask=mask, ecg_values=ecg(3)).logits for pad in (0, 9)
         )
     assert torch.equal(one[mask.bool()], other[mask.bool()])
+
+
+@pytest.mark.parametrize("family", ["llama", "t5"])
+@pytest.mark.parametrize("fusion", FUSIONS)
+def test_the_rows_of_a_cache_take_their_ecg_along(family, fusion):
+    model = tiny_model(family, fusion=fusion)
+    inputs = inputs_of(model, "right")
+    prefix = "decoder_" if family in SEQ2SEQ else ""
+    token = torch.tensor([[7], [8], [9]])
+
+    def next_logits(rows, change):
+        outputs = model(**inputs)
+        cache = outputs.past_key_values
+        change(cache)
+        now = {f"{prefix}input_ids": token[rows]}
+        mask = torch.nn.functional.pad(inputs[f"{prefix}attention_mask"][rows], (0, 1), value=1)
+        now[f"{prefix}attention_mask"] = mask
+        if family in SEQ2SEQ:
+            encoded = outputs.encoder_last_hidden_state[rows]
+            now |= {"encoder_outputs": (encoded,), "attention_mask": inputs["attention_mask"][rows]}
+        return model(**now, past_key_values=cache).logits
+
+    with torch.no_grad():
+        plain = next_logits([0, 1, 2], lambda cache: None)
+        for rows, change in (
+            ([2, 0], lambda cache: cache.batch_select_indices(torch.tensor([2, 0]))),
+            ([1, 1, 0], lambda cache: cache.reorder_cache(torch.tensor([1, 1, 0]))),
+            ([0, 0, 1, 1, 2, 2], lambda cache: cache.batch_repeat_interleave(2)),
+        ):
+            assert (next_logits(rows, change) - plain[rows]).abs().max() < TOLERANCE
+
+
+@pytest.mark.parametrize("fusion", FUSIONS)
+@pytest.mark.parametrize("kind", ["dynamic", "static"])
+def test_a_cache_that_was_reset_takes_another_ecg(fusion, kind):
+    model = tiny_model(fusion=fusion)
+    cache = static_cache(model, 12) if kind == "static" else DynamicCache(config=model.config.text_config)
+    plain_class = type(cache)
+    with torch.no_grad():
+        model(**inputs_of(model), past_key_values=cache)
+        cache.reset()
+        assert type(cache) is plain_class
+        again = model(**inputs_of(model, seed=1), past_key_values=cache).logits
+        expected = model(**inputs_of(model, seed=1)).logits
+    real = inputs_of(model)["attention_mask"].bool()
+    assert (again - expected)[real].abs().max() < TOLERANCE
+
+
+def test_cropping_leaves_the_slot():
+    model = tiny_model()
+    with torch.no_grad():
+        cache = model(**inputs_of(model)).past_key_values
+        cache.crop(-100)
+        assert cache.get_seq_length() == 0
+        again = model(**{k: v for k, v in inputs_of(model).items() if k != "ecg_values"}, past_key_values=cache).logits
+        expected = model(**inputs_of(model)).logits
+    real = inputs_of(model)["attention_mask"].bool()
+    assert (again - expected)[real].abs().max() < TOLERANCE
+
+
+def test_a_mask_too_short_for_a_static_cache_is_refused():
+    model = tiny_model()
+    inputs = inputs_of(model, rows=slice(0, 1))
+    inputs["attention_mask"] = inputs["attention_mask"][:, :5]
+    with pytest.raises(ValueError, match=r"\(1, 5\); expected \(1, 7\) or more columns"):
+        model(**inputs, past_key_values=static_cache(model, 12))
+
+
+@pytest.mark.parametrize("family", ["qwen2", "qwen3"])
+@pytest.mark.parametrize("fusion_layers", [None, (0,), (1,)])
+def test_layers_with_and_without_a_window_share_a_static_cache(family, fusion_layers):
+    window = {"use_sliding_window": True, "sliding_window": 12, "max_window_layers": 1}
+    model = tiny_model(family, text=window, fusion_layers=fusion_layers)
+    unwindowed = tiny_model(family, fusion_layers=fusion_layers)
+    inputs = inputs_of(model, "right")
+    with torch.no_grad():
+        expected = unwindowed(**inputs, use_cache=False).logits
+        for cache in (static_cache(model, 30), None):
+            steps, real = step_by_step(model, inputs, cache)
+            assert (steps - expected)[real].abs().max() < TOLERANCE
+
+
+def test_a_window_is_watched_in_compiled_code_and_not_without_an_ecg():
+    model = tiny_model("mistral", text={"sliding_window": 6})
+    ids = torch.tensor([TEXTS[0]])
+    with torch.no_grad():
+        assert torch.isfinite(model(ids).logits).all()
+        torch._dynamo.reset()
+        compiled = torch.compile(model, backend="eager")
+        with pytest.raises(ValueError, match="sliding window of 6"):
+            compiled(ids, ecg_values=ecg(1))
+        with pytest.raises(ValueError, match=r"up to 10 tokens does not fit.*sliding window of 6"):
+            model.generate(ids[:, :3], ecg_values=ecg(1), max_new_tokens=8, cache_implementation="static")
+
+
+@pytest.mark.parametrize("family", ["llama", "t5"])
+def test_an_ecg_beside_what_already_holds_one_is_refused(family):
+    model = tiny_model(family, fusion="llava")
+    inputs = inputs_of(model, "right")
+    prompt = {name: value for name, value in inputs.items() if not name.startswith("decoder_")}
+    embeds = model.model.get_ecg_embeds(inputs["ecg_values"])
+    with pytest.raises(ValueError, match="found both"):
+        model.generate(**prompt, ecg_embeds=embeds, max_new_tokens=2)
+    if family == "t5":
+        encoded = model.get_encoder()(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"])
+        for call in (lambda: model(**inputs, encoder_outputs=encoded), lambda: generate_from(model, prompt, encoded)):
+            with pytest.raises(ValueError, match="pass ecg_values or encoder_outputs"):
+                call()
+
+
+def generate_from(model, prompt, encoder_outputs):
+    rest = {name: value for name, value in prompt.items() if name != "input_ids"}
+    return model.generate(**rest, encoder_outputs=encoder_outputs, max_new_tokens=2)
+
+
+def test_an_encoder_decoder_wants_a_cache_of_its_kind():
+    with pytest.raises(TypeError, match="is a DynamicCache; expected an EncoderDecoderCache"):
+        tiny_model("t5")(**inputs_of(tiny_model("t5"), "right"), past_key_values=DynamicCache())
+
+
+@pytest.mark.parametrize(
+    ("fusion", "shape", "expected"),
+    [
+        ("concat", (1, 1, 32), r"\(batch, 32\)"),
+        ("concat", (1, 8), r"\(batch, 32\)"),
+        ("llava", (1, 32), r"\(batch, vectors, 32\)"),
+        ("flamingo", (1, 8, 16), r"\(batch, vectors, 32\)"),
+    ],
+)
+def test_embeddings_of_another_shape_are_refused(fusion, shape, expected):
+    with pytest.raises(ValueError, match=f"ecg_embeds has shape .*; expected {expected}"):
+        tiny_model(fusion=fusion)(torch.tensor([[5, 60, 7]]), ecg_embeds=torch.zeros(shape).double())
+
+
+def test_checkpointing_keeps_no_cache():
+    model = tiny_model().train()
+    model.gradient_checkpointing_enable()
+    with pytest.raises(ValueError, match="keeps no cache: pass no past_key_values"):
+        model(**inputs_of(model, "right"), past_key_values=DynamicCache())

@@ -230,6 +230,8 @@ def test_streaming(family):
     [
         ("concat", {"penalty_alpha": 0.6, "top_k": 4}, "contrastive search"),
         ("llava", {"prefill_chunk_size": 3}, "may lie across two chunks"),
+        ("concat", {"cache_implementation": "paged"}, "a paged cache is not supported"),
+        ("concat", {"assistant_early_exit": 1}, "assistant_early_exit is not supported"),
         ("concat", {"assistant_model": "itself"}, "an assistant_model with an ECG encoder is not supported"),
     ],
 )
@@ -238,6 +240,15 @@ def test_what_is_not_supported_is_refused(fusion, options, message):
     options = {name: model if value == "itself" else value for name, value in options.items()}
     with pytest.raises(ValueError, match=message):
         generate(model, rows=slice(0, 1), **options)
+
+
+def test_what_the_model_s_own_settings_ask_for_is_refused_too():
+    model = float32_model("llama")
+    model.generation_config.penalty_alpha = 0.6
+    with pytest.raises(ValueError, match="contrastive search"):
+        generate(model)
+    with pytest.raises(ValueError, match=r"continuous batching \(generate_batch\)"):
+        model.generate_batch([TEXTS[0]], ecg_values=ecg(1))
 
 
 def test_a_quantised_cache_is_refused():

@@ -1,6 +1,7 @@
 """What transformers' common tests ask of a model class, asked of ours."""
 
 import copy
+import pickle
 
 import pytest
 import torch
@@ -9,7 +10,9 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
+from modeling_meit import FAMILIES as MODEL_FAMILIES
 from modeling_meit import ECGLlamaForCausalLM, ECGLlamaForConditionalGeneration
+from modeling_meit.fusion_meit import with_time_positions
 
 from .families import SEQ2SEQ
 from .test_plain import stock_model as random_stock_model
@@ -198,6 +201,17 @@ def test_from_text_pretrained_keeps_the_language_model(family, fusion, tmp_path)
         assert torch.allclose(model.lm_head.weight[61], model.lm_head.weight[:61].mean(0), rtol=0, atol=1e-6)
 
 
+def test_another_backbone_is_refused_before_its_weights_are_read(tmp_path):
+    config = AutoConfig.for_model("gpt_bigcode", vocab_size=61, n_embd=32, n_layer=2, n_head=4)
+    config.save_pretrained(tmp_path)
+    names = ", ".join(sorted(MODEL_FAMILIES))
+    with pytest.raises(ValueError, match=f'"gpt_bigcode" is not supported; supported: {names}'):
+        ECGLlamaForCausalLM.from_text_pretrained(tmp_path)
+    tiny_config("t5").text_config.save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match='"t5" is an encoder-decoder: use ECGLlamaForConditionalGeneration'):
+        ECGLlamaForCausalLM.from_text_pretrained(tmp_path)
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("fusion", FUSIONS)
 def test_determinism_and_copies(family, fusion):
@@ -294,3 +308,80 @@ def test_a_sequence_to_sequence_model_learns_and_drafts(family, tmp_path):
         drafts = [one.generate(**inputs, max_new_tokens=5, num_beams=2) for one in (model, loaded)]
         assert torch.equal(*drafts)
         assert ECG_TOKEN not in drafts[0] or fusion != "llava"
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "gpt_neo", "bloom", "t5"])
+@pytest.mark.parametrize("fusion", FUSIONS)
+def test_pickling(family, fusion):
+    """As processes that are spawned receive a model."""
+    model = tiny_model(family, dtype=torch.float32, fusion=fusion)
+    assert torch.equal(logits(pickle.loads(pickle.dumps(model))), logits(model))
+
+
+def test_frozen_parts_keep_their_batch_statistics():
+    model = tiny_model(dtype=torch.float32)
+    before = copy.deepcopy(model.model.ecg_encoder.state_dict())
+    model.model.ecg_encoder.requires_grad_(False)
+    model.train()
+    model(**inputs_of(model, "right"))
+    model.generate(**inputs_of(model, "left"), max_new_tokens=2)
+    assert model.training
+    assert all(torch.equal(value, before[name]) for name, value in model.model.ecg_encoder.state_dict().items())
+    model.model.ecg_encoder.requires_grad_(True)
+    model.train()
+    model(**inputs_of(model, "right"))
+    assert not torch.equal(model.model.ecg_encoder.bn1.running_mean, before["bn1.running_mean"])
+    with pytest.raises(ValueError, match="found 1 ECG in a training batch; expected at least 2"):
+        model(**inputs_of(model, "right", rows=slice(0, 1)))
+
+
+def test_time_positions_are_precise_in_half_precision():
+    features = torch.randn(2, 157, 64)
+    found = with_time_positions(features.bfloat16())
+    assert (found - with_time_positions(features.bfloat16().float())).abs().max() < 1e-5
+
+
+def test_replicas_are_refused():
+    model = tiny_model()
+    model.model._is_replica = True  # as nn.DataParallel marks them
+    with pytest.raises(RuntimeError, match="nn.DataParallel is not supported"):
+        model(**inputs_of(model))
+
+
+def test_the_wrong_way_to_load_names_the_right_one(tmp_path):
+    random_stock_model("llama").save_pretrained(tmp_path / "stock")
+    tiny_model(dtype=torch.float32).save_pretrained(tmp_path / "ours")
+    with pytest.raises(ValueError, match='holds a model of type "llama", expected "ecg_llama": from_text_pretrained'):
+        ECGLlamaForCausalLM.from_pretrained(tmp_path / "stock")
+    with pytest.raises(ValueError, match="reads ECGs already, expected a language model: use from_pretrained"):
+        ECGLlamaForCausalLM.from_text_pretrained(tmp_path / "ours")
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (tiny_config(text={"num_hidden_layers": 9}, fusion_layers=[8]), r"fusion_layers is \[8\]"),
+        (tiny_config().text_config, "config is a LlamaConfig; expected a ECGLlamaConfig"),
+    ],
+)
+def test_a_configuration_is_checked_against_the_language_model(config, message, tmp_path):
+    random_stock_model("llama").save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=message):
+        ECGLlamaForCausalLM.from_text_pretrained(tmp_path, config=config)
+
+
+def test_a_configuration_of_the_caller_s_stays_as_it_was(tmp_path):
+    random_stock_model("llama").save_pretrained(tmp_path)
+    config = tiny_config()
+    config.fusion = "llava"
+    before = config.to_dict()
+    model = ECGLlamaForCausalLM.from_text_pretrained(tmp_path, config=config)
+    assert config.to_dict() == before
+    assert model.config.ecg_token_id == 61
+    with pytest.raises(ValueError, match='fusion "llava" needs an ecg_token_id'):
+        ECGLlamaForCausalLM(config)
+
+
+def test_the_placeholder_s_row_cannot_be_taken_away():
+    with pytest.raises(ValueError, match="60 rows would leave out .* token 60; expected at least 61"):
+        tiny_model(fusion="llava").resize_token_embeddings(60)

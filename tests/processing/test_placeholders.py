@@ -1,5 +1,7 @@
 """The tokens in whose place a LLaVA model puts the ECG: how many, where, and what never takes them away."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -170,8 +172,14 @@ def test_windows_of_one_recording_each_hold_them(llava):
 
 
 def test_an_id_of_another_token_is_refused(tokenizer):
-    with pytest.raises(ValueError, match="ecg_token_id is 0, which is the tokenizer's eos_token"):
+    end = make_tokenizer().eos_token
+    with pytest.raises(ValueError, match=f"ecg_token_id is 0, which is the tokenizer's token '{re.escape(end)}'"):
         ECGProcessor(ECGFeatureExtractor(), make_tokenizer(), ecg_token_id=0)
+    later = make_tokenizer()
+    processor = ECGProcessor(ECGFeatureExtractor(), later, ecg_token_id=len(later))
+    later.add_tokens(["<extra>"])
+    with pytest.raises(ValueError, match="which is the tokenizer's token '<extra>'"):
+        call(processor, "a <extra> b")
     with pytest.raises(ValueError, match="num_ecg_tokens is 0; expected at least 1"):
         ECGProcessor(ECGFeatureExtractor(), tokenizer, ecg_token_id=ID, num_ecg_tokens=0)
 
