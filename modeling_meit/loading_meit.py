@@ -137,10 +137,11 @@ class ECGLoadableModel(ECGLlamaPreTrainedModel):
             if overrides["ecg_token_id"] == vocabulary:
                 append_row(loaded)
         attn_implementation = loaded.config._attn_implementation
-        is_folder = os.path.isdir(text_model)
-        if overrides.get("text_model_id") is None and overrides.get("text_model_path") is None:
-            place = "text_model_path" if is_folder else "text_model_id"
-            overrides[place] = os.path.abspath(text_model) if is_folder else os.fspath(text_model)
+        # A configuration that is given may say that another place holds the language model, as an adapter's does.
+        if config is None or overrides["text_model_id"] is overrides["text_model_path"] is None:
+            place = "text_model_path" if os.path.isdir(text_model) else "text_model_id"
+            if overrides.get(place) is None:
+                overrides[place] = os.path.abspath(text_model) if place == "text_model_path" else os.fspath(text_model)
         # Made anew, so that all of it is checked against this language model, and a caller's stays as it was.
         config = cls.config_class(text_config=loaded.config, ecg_config=ecg_config, **overrides)
         # A new configuration resets its parts to no implementation at all, with which a built model would attend

@@ -179,7 +179,7 @@ def test_an_id_of_another_token_is_refused(tokenizer):
     processor = ECGProcessor(ECGFeatureExtractor(), later, ecg_token_id=len(later))
     later.add_tokens(["<extra>"])
     with pytest.raises(ValueError, match="which is the tokenizer's token '<extra>'"):
-        call(processor, "a <extra> b")
+        call(processor, ["a <extra> b"])
     with pytest.raises(ValueError, match="num_ecg_tokens is 0; expected at least 1"):
         ECGProcessor(ECGFeatureExtractor(), tokenizer, ecg_token_id=ID, num_ecg_tokens=0)
 
