@@ -8,6 +8,7 @@ again. Prints a Markdown table.
 """
 
 import argparse
+import hashlib
 import json
 import os
 import statistics
@@ -49,7 +50,10 @@ def run(*arguments: str) -> None:
 
 def quality(fusion: str, seed: int, updates: int, records: int) -> dict:
     """What `meit-ecg benchmark` wrote of one run, which is trained first where it is not there."""
-    folder = RUNS / f"{fusion}-seed{seed}-{updates}-updates"
+    # What a run was made with is in its name, so that another recipe does not find it.
+    made_with = json.dumps(SETTINGS) + Path(RECIPES[fusion]).read_text(encoding="utf-8")
+    digest = hashlib.sha256(made_with.encode()).hexdigest()[:8]
+    folder = RUNS / f"{fusion}-seed{seed}-{updates}-updates-{digest}"
     figures = folder / f"quality-{records}-records" / FIGURES
     if not figures.is_file():
         if not (folder / RUN_RECORD).is_file():
