@@ -4,9 +4,9 @@ PYTHON ?= $(shell for python in python3.11 python3; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 VENV := .venv
 LOWEST := .venv-lowest
-# Files of tests at a time, each in a process of its own.
+# Processes that run the files of tests, each file whole and in the order of collection.
 PROCESSES ?= 2
-PYTEST := -m pytest -n $(PROCESSES) --dist loadfile
+PYTEST := -m pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 
 .PHONY: report test test-all support-table test-lowest lint clean
 

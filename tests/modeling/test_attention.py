@@ -7,6 +7,9 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
+from modeling_meit import FAMILIES
+from modeling_meit.families_meit import LayerCall, layer_argument_names
+
 from .families import SEQ2SEQ, TEXT_CONFIGS, text_config
 from .tiny import TEXTS, ecg, inputs_of, tiny_model
 
@@ -23,6 +26,8 @@ def skip_what_the_family_lacks(family, attn_implementation):
                 tiny_model(family, attn_implementation)
         pytest.skip("lacks: an attention implementation that transformers does not have for the family")
     if attn_implementation == "flash_attention_2":
+        if family == "gpt_neo":
+            pytest.skip("lacks: flash attention that keeps GPT-Neo's local windows (refused)")
         pytest.skip("not run: flash attention needs a GPU")
     if attn_implementation == "flex_attention":
         if shutil.which("c++") is None and shutil.which("g++") is None:
@@ -80,6 +85,16 @@ def test_attentions_and_hidden_states(family, fusion):
         assert (looked > 0).all()
         assert (looked - other[f"{prefix}attentions"][1][..., 0]).abs().max() > 1e-4
         assert torch.allclose(attentions[1].sum(-1), torch.ones_like(looked), atol=1e-6)
+
+
+def test_gpt_neo_refuses_what_passes_no_whole_mask():
+    """Its flash attention is given none, or a mask of the padding, and knows no local window."""
+    layer = tiny_model("gpt_neo").model.decoder_layers[1]
+    names = layer_argument_names(layer)
+    for mask in (None, torch.ones(1, 7)):
+        call = LayerCall(names, (torch.zeros(1, 7, 32),), {"attention_mask": mask})
+        with pytest.raises(TypeError, match='local windows of "gpt_neo".*attn_implementation="eager"'):
+            FAMILIES["gpt_neo"].adjust(call, layer, 1, ())
 
 
 def test_the_default_implementation_is_the_family_s_own():
