@@ -1,6 +1,6 @@
 """Peak memory of a training step with the ECG in it, beside the same step on the text alone.
 
-    python benchmarks/training_memory.py [--text-model FOLDER]
+    python benchmarks/training_memory.py [--text-model FOLDER] [--unpadded]
 
 Counts the bytes that torch holds, allocation by allocation, on a CPU: they are the same in every run. Weights of the
 language model are not counted, as they are there before.
@@ -33,18 +33,21 @@ def peak_bytes(step: Callable[[], None]) -> int:
     return peak
 
 
-def training_peaks(model: PreTrainedModel, vocab_size: int, samples: int = SAMPLES) -> dict[str, int]:
+def training_peaks(
+    model: PreTrainedModel, vocab_size: int, samples: int = SAMPLES, shortest: int = TOKENS // 2
+) -> dict[str, int]:
     """Peak bytes of forward and backward: on the text alone, with the ECG, and of the encoder and projector alone.
 
     Args:
         model: in training mode, a LoRA on its language model.
         vocab_size: token ids are drawn below it.
         samples: of an ECG.
+        shortest: tokens of the shortest text that may be drawn; the longest has `TOKENS`.
     """
     generator = torch.Generator().manual_seed(0)
     ids = torch.randint(3, vocab_size, (BATCH_SIZE, TOKENS), generator=generator)
     # Texts of several lengths, as reports are: padding alone already keeps sdpa from its mask-free path.
-    lengths = torch.randint(TOKENS // 2, TOKENS + 1, (BATCH_SIZE, 1), generator=generator)
+    lengths = torch.randint(shortest, TOKENS + 1, (BATCH_SIZE, 1), generator=generator)
     mask = (torch.arange(TOKENS) < lengths).long()
     inputs = {"input_ids": ids, "attention_mask": mask, "labels": ids.masked_fill(mask == 0, -100)}
     ecg_values = torch.randn(BATCH_SIZE, 12, samples, generator=generator)
@@ -69,6 +72,7 @@ def training_peaks(model: PreTrainedModel, vocab_size: int, samples: int = SAMPL
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--text-model", default=SMOLLM2_ID, help="Hub id or folder; default: SmolLM2-135M-Instruct")
+    parser.add_argument("--unpadded", action="store_true", help="texts of one length")
     arguments = parser.parse_args()
     folder, _ = prepare_backbone(arguments.text_model)
     model = ECGLlamaForCausalLM.from_text_pretrained(folder, dtype=torch.float32)
@@ -79,9 +83,11 @@ def main() -> None:
         modules_to_save=["ecg_encoder", "ecg_projector"],
         task_type="CAUSAL_LM",
     )
-    peaks = training_peaks(get_peft_model(model, lora).train(), model.config.text_config.vocab_size)
+    shortest = TOKENS if arguments.unpadded else TOKENS // 2
+    vocab_size = model.config.text_config.vocab_size
+    peaks = training_peaks(get_peft_model(model, lora).train(), vocab_size, shortest=shortest)
     print(
-        f"{arguments.text_model}, {BATCH_SIZE} x {TOKENS} tokens, padded, float32, LoRA of rank 64, "
+        f"{arguments.text_model}, {BATCH_SIZE} texts of {shortest} to {TOKENS} tokens, float32, LoRA of rank 64, "
         f"torch {torch.__version__}"
     )
     for name, peak in peaks.items():
