@@ -244,9 +244,9 @@ class ECGFusionModel(ECGLlamaPreTrainedModel):
     ) -> torch.Tensor | None:
         """The text's embeddings, of "llava" with the ECG in the place of the placeholders; None: those of input_ids.
 
-        `has_ecg` says that earlier text, in the cache, held it.
+        `has_ecg` says that earlier text, in the cache, held it: there is none left to put in.
         """
-        if self.config.fusion != "llava":
+        if self.config.fusion != "llava" or has_ecg:
             return inputs_embeds
         embedding = self.get_input_embeddings()
         if input_ids is not None:
@@ -257,13 +257,13 @@ class ECGFusionModel(ECGLlamaPreTrainedModel):
         if ecg_embeds is not None:
             inputs_embeds = embedding(input_ids) if inputs_embeds is None else inputs_embeds
             return fill_placeholders(inputs_embeds, is_placeholder, ecg_embeds)
-        if not has_ecg and is_placeholder.any():
+        if is_placeholder.any():
             raise ValueError("the text holds ECG placeholder tokens, but no ECG was given for them")
         return inputs_embeds
 
     def _check_window(self, num_tokens: int | torch.Tensor) -> None:
-        window = getattr(self.config.text_config, "sliding_window", None)
-        if window is None or self.config.fusion == "flamingo":
+        window = self.config.ecg_window
+        if window is None:
             return
         # Of a static cache, whose length is a tensor, compiled code cannot ask; generate checks what it makes.
         if isinstance(num_tokens, torch.Tensor) and torch.compiler.is_compiling():

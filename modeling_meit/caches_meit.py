@@ -190,7 +190,7 @@ def mark_cache(cache: Cache, slots: dict[int, Slot], ecg_features: torch.Tensor 
         ecg_features: what a gated cross-attention reads instead.
 
     Raises:
-        TypeError: for another kind of cache, which would count the slot as a text token; or a decoder's alone.
+        TypeError: for another kind of cache, which would count the slot as a text token.
         ValueError: for a cache that already holds text, in front of which the ECG can no longer stand.
     """
     cache = self_attention_cache(cache)

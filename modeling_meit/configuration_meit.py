@@ -210,6 +210,11 @@ class ECGLlamaConfig(PreTrainedConfig):
         return self.text_config.hidden_size
 
     @property
+    def ecg_window(self) -> int | None:
+        """Tokens at which a sliding window of the language model would hide the ECG from them; None: it never does."""
+        return None if self.fusion == "flamingo" else getattr(self.text_config, "sliding_window", None)
+
+    @property
     def ecg_layers(self) -> list[int]:
         """Indices of the decoder layers that the fusion changes."""
         if self.fusion == "llava":

@@ -49,7 +49,8 @@ class ECGGenerationMixin:
                 raise ValueError("pass one of ecg_values and ecg_embeds, found both")
             kwargs["ecg_embeds"] = self._encode(ecg_values)
         if self.config.is_encoder_decoder and self.config.fusion == "llava":
-            inputs = self._fill_encoder_text(inputs, kwargs)
+            self._fill_encoder_text(inputs, kwargs)
+            inputs = None
         return super().generate(inputs, generation_config, *args, **kwargs)
 
     def _fill_encoder_text(self, inputs: torch.Tensor | None, kwargs: dict[str, Any]) -> None:
@@ -62,11 +63,14 @@ class ECGGenerationMixin:
 
     def _encode(self, ecg_values: torch.Tensor) -> torch.Tensor:
         """The ECGs' embeddings, by the statistics that training gathered and not those of this batch."""
-        was_training = self.training
-        self.eval()
-        ecg_embeds = self.model.get_ecg_embeds(ecg_values.to(self.model.ecg_encoder.device))
-        self.train(was_training)
-        return ecg_embeds
+        in_training = [part for part in (self.model.ecg_encoder, self.model.ecg_projector) if part.training]
+        for part in in_training:
+            part.eval()
+        try:
+            return self.model.get_ecg_embeds(ecg_values.to(self.model.ecg_encoder.device))
+        finally:
+            for part in in_training:
+                part.train()
 
     def _refuse_unsupported(self, asked_for: dict[str, Any]) -> None:
         if asked_for.get("penalty_alpha"):
@@ -107,8 +111,8 @@ class ECGGenerationMixin:
 
     def _prepare_static_cache(self, *args: Any, **kwargs: Any) -> Cache:
         """A static cache with room for the ECG's slot."""
-        window = getattr(self.config.text_config, "sliding_window", None)
-        if window is not None and self.config.fusion != "flamingo" and kwargs["max_cache_len"] >= window:
+        window = self.config.ecg_window
+        if window is not None and kwargs["max_cache_len"] >= window:
             raise ValueError(
                 f"a text of up to {kwargs['max_cache_len']} tokens does not fit the language model's sliding window of "
                 f"{window} beside the ECG: pass a lower max_new_tokens"

@@ -185,9 +185,11 @@ def test_the_equations_feel_what_the_tests_above_must_tell_apart(family, fusion)
     model = tiny_model(family, fusion=fusion)
     with torch.no_grad():
         variants.append(plain_logits(model, 0, ecg(3, seed=1)))
+    # T5's tied head divides its logits by the square root of the hidden size.
+    felt = (300 if family == "t5" else 1000) * TOLERANCE
     for i, one in enumerate(variants):
         for other in variants[:i]:
-            assert (one - other).abs().max() > 300 * TOLERANCE
+            assert (one - other).abs().max() > felt
 
 
 @pytest.mark.parametrize("family", TEXT_CONFIGS)
