@@ -7,7 +7,8 @@ import numpy as np
 from dataset_builder.errors import RecordError
 from processing.adc import INVALID_SAMPLE
 from processing.leads import LEADS, canonical_lead
-from processing.reading import DigitalRecording, read_wfdb
+from processing.recording import DigitalRecording
+from processing.wfdb_reading import read_wfdb
 
 SAMPLING_RATE = 500.0  # Hz
 SAMPLES = 5000

@@ -5,7 +5,9 @@ from .data_collator_meit import ECGDataCollator, row_recording
 from .feature_extraction_meit import ECGFeatureExtractor
 from .leads import LEADS, canonical_lead
 from .processing_meit import ECGProcessor
-from .reading import DigitalRecording, ECGReadError, Recording, read_ecg, read_wfdb
+from .reading import read_ecg
+from .recording import DigitalRecording, ECGReadError, Recording
+from .wfdb_reading import read_wfdb
 
 __all__ = [
     "INVALID_SAMPLE",

@@ -13,7 +13,7 @@ from transformers.utils import logging
 from .adc import to_millivolts
 from .leads import LEADS
 from .processing_meit import ECGProcessor
-from .reading import Recording
+from .recording import Recording
 
 logger = logging.get_logger(__name__)
 

@@ -10,7 +10,8 @@ from transformers.feature_extraction_utils import BatchFeature, FeatureExtractio
 from transformers.utils import logging
 
 from .leads import LEADS, place_leads
-from .reading import DigitalRecording, Recording, read_ecg
+from .reading import read_ecg
+from .recording import DigitalRecording, Recording
 from .resampling import resample
 
 logger = logging.get_logger(__name__)

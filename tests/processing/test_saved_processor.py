@@ -76,7 +76,9 @@ def test_the_folder_says_where_its_classes_are(tmp_path):
         "placeholders.py",
         "processing_meit.py",
         "reading.py",
+        "recording.py",
         "resampling.py",
+        "wfdb_reading.py",
     }
 
 
