@@ -17,7 +17,12 @@ def _parser() -> argparse.ArgumentParser:
         description="Draft a report for each ECG file. A recording of more than 10 s gives one draft per 10 s.",
         epilog=DRAFT_NOTICE,
     )
-    parser.add_argument("files", nargs="+", metavar="FILE", help="WFDB record, with or without .hea or .dat")
+    parser.add_argument(
+        "files",
+        nargs="+",
+        metavar="FILE",
+        help="an ECG file of any known format; a WFDB record with or without .hea or .dat",
+    )
     add_model_options(parser, batch_size=8)
     parser.add_argument("--json", action="store_true", help="one JSON object per draft and line")
     parser.add_argument("--start-s", type=float, metavar="S", help="draft only the 10 s that start at this second")

@@ -80,8 +80,9 @@ class ECGFeatureExtractor(FeatureExtractionMixin):
         Args:
             ecg: a path, a `Recording`, a `DigitalRecording`, an array of shape (leads, samples) in mV, or a list
                 of these (an array of shape (batch, leads, samples) is such a list).
-            sampling_rate: of the arrays, in Hz: one for all, or one per ECG. A file states its own.
-            lead_names: of the arrays, one name per row: one list for all, or one per ECG. A file states its own.
+            sampling_rate: of the arrays, in Hz: one for all, or one per ECG. A file states its own, or is a CSV or
+                NumPy file (`read_ecg`).
+            lead_names: of the arrays, one name per row: one list for all, or one per ECG. A file as above.
             start_s: which `duration_s` of a longer recording: the second at which the window starts, or `"all"`
                 for every window from 0 s on, one after the other, each a member of the batch. A window that
                 reaches past the recording's end is padded like a shorter recording.
@@ -196,7 +197,7 @@ def _recording(ecg: Any, sampling_rate: float | None, lead_names: Sequence[str] 
     classes of its own, and a user's `Recording` may come from the installed package.
     """
     if isinstance(ecg, (str, os.PathLike)):
-        ecg = read_ecg(ecg)
+        ecg = read_ecg(ecg, sampling_rate=sampling_rate, lead_names=lead_names)
     elif hasattr(ecg, "to_recording"):
         ecg = ecg.to_recording()
     if hasattr(ecg, "lead_names"):

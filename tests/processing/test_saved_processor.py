@@ -1,4 +1,4 @@
-"""A saved processor, loaded where our packages, wfdb and scipy do not exist."""
+"""A saved processor, loaded where our packages, wfdb, scipy and ecgdatakit do not exist."""
 
 import json
 import shutil
@@ -9,6 +9,7 @@ from transformers import AutoFeatureExtractor, AutoProcessor
 
 from processing import LEADS, ECGFeatureExtractor, ECGProcessor
 from tests.clean_environment import run_in_clean_environment
+from tests.processing.ecg_file_writers import write_aecg
 from tests.processing.synthetic import make_ecg, make_tokenizer
 
 SCRIPT = """
@@ -16,7 +17,7 @@ import sys
 import numpy as np
 from transformers import AutoFeatureExtractor, AutoProcessor
 
-for name in ("processing", "modeling_meit", "wfdb", "scipy", "pandas", "datasets", "trl"):
+for name in ("processing", "modeling_meit", "wfdb", "scipy", "ecgdatakit", "pydicom", "pandas", "trl"):
     try:
         __import__(name)
     except ImportError:
@@ -34,7 +35,7 @@ inputs = processor.apply_chat_template(
     messages, tokenize=True, add_generation_prompt=True, return_dict=True, return_tensors="np"
 )
 np.savez("inputs.npz", **inputs, alone=extractor(ecg, 500, leads)["ecg_values"])
-for ecg, rate, names in ((ecg[:, :2500], 250, leads), ("record", None, None)):
+for ecg, rate, names in ((ecg[:, :2500], 250, leads), ("record", None, None), ("ecg.xml", None, None)):
     try:
         processor(ecg=ecg, sampling_rate=rate, lead_names=names, text="Report?")
     except ImportError as error:
@@ -71,14 +72,22 @@ def test_the_folder_says_where_its_classes_are(tmp_path):
     assert extractor["format_version"] == 1
     assert {file.name for file in tmp_path.glob("*.py")} == {
         "adc.py",
+        "clinical_files.py",
+        "clinical_limits.py",
+        "csv_files.py",
         "feature_extraction_meit.py",
+        "file_format.py",
         "leads.py",
+        "numpy_files.py",
         "placeholders.py",
         "processing_meit.py",
         "reading.py",
         "recording.py",
         "resampling.py",
+        "voltage_units.py",
+        "wfdb_plain.py",
         "wfdb_reading.py",
+        "xml_scan.py",
     }
 
 
@@ -112,10 +121,12 @@ def test_it_loads_with_only_torch_transformers_peft_and_numpy(tmp_path, write_re
     processor.save_pretrained(tmp_path / "saved")
     shutil.move(tmp_path / "saved", tmp_path / "moved")
     write_record()
+    write_aecg(tmp_path / "ecg.xml", np.rint(ecg * 400).astype(int))
     np.save(tmp_path / "ecg.npy", ecg)
     printed = run_in_clean_environment(SCRIPT, tmp_path, str(tmp_path / "moved"), str(tmp_path / "again"))
     assert "resampling from 250 Hz to 500 Hz needs the package scipy" in printed
-    assert "record: reading a WFDB record needs the package wfdb" in printed
+    assert "ecg.xml: reading HL7 aECG needs further packages: pip install 'meit-ecg[formats]'" in printed
+    assert "record" not in printed
 
     part = {"type": "ecg", "ecg": ecg, "sampling_rate": 500, "lead_names": LEADS}
     expected = processor.apply_chat_template(

@@ -148,7 +148,7 @@ def test_samples_changed_after_the_header_was_written(write_record):
         ("1000.0(0)/mV", "0(0)/mV", ["gain 0 (uncalibrated)"]),
         ("1000.0(0)/mV", "inf(0)/mV", ["gain inf"]),
         ("1000.0(0)/mV", "x1000.0(0)/mV", ["gain x1000.0"]),
-        ("record.dat 16 ", "record.dat 24 ", ["signal format 24", "16, 80, 212"]),
+        ("record.dat 16 ", "record.dat 99 ", ["99"]),
         ("record.dat 16 ", "record.dat 16x2 ", ["samps_per_frame", "[2]"]),
         ("record.dat 16 ", "record.dat 16:3 ", ["skew", "[3]"]),
         ("record.dat", "../record.dat", ["'../record.dat'", "the header's own folder"]),
@@ -193,5 +193,7 @@ def test_paths_that_are_no_ecg(tmp_path):
 def test_a_missing_package_is_named(write_record, monkeypatch):
     record = write_record()
     monkeypatch.setitem(sys.modules, "wfdb", None)
+    assert read_ecg(record).signal.shape == (12, 5000), "a plain header needs no package"
+    rewrite_header(record, ("record.dat 16 ", "record.dat 16+0 "))
     with pytest.raises(ImportError, match="needs the package wfdb"):
         read_ecg(record)
