@@ -10,7 +10,7 @@ from reporting.notice import DRAFT_NOTICE
 
 # name -> (module whose main(argv) runs it, what it does). Modules are imported when called: torch takes seconds.
 COMMANDS = {
-    "build": ("dataset_builder.cli", "write the dataset folder from PTB-XL or simulated ECGs"),
+    "build": ("dataset_builder.cli", "write the dataset folder from PTB-XL, MIMIC-IV-ECG or simulated ECGs"),
     "train": ("train_sft", "tune a language model with an ECG encoder on (ECG, report) pairs"),
     "report": ("generate_report", "draft a report for each ECG file"),
     "benchmark": ("run_benchmark", "measure a model on a dataset"),

@@ -3,8 +3,9 @@
     meit-ecg/README.md                              the card; `load_dataset` reads its `configs:`
     meit-ecg/ptb-xl/train-00000-of-00001.parquet
     meit-ecg/ptb-xl/build_report.json
+    meit-ecg/ptb-xl/croissant.json                  the same for machines, with its own licence and no other
 
-A config is written in a work folder and moved into its place when it is whole, so a build that breaks off
+A config is put together in the work folder and moved into its place when it is whole, so a build that breaks off
 leaves what was there before.
 """
 
@@ -13,79 +14,27 @@ import json
 import os
 import shutil
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
-from importlib.metadata import version
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-import pyarrow.parquet as pq
 import yaml
-from datasets.exceptions import DatasetGenerationError
-from filelock import FileLock, Timeout
 
-from dataset_builder.corpus_builder import SPLITS, CorpusBuilder
-from dataset_builder.dropped_records import DropLog
-from dataset_builder.errors import DatasetBuildError
+from dataset_builder.column_texts import COLUMN_TEXTS
+from dataset_builder.columns import SPLITS, features
+from dataset_builder.corpus import Corpus
+from dataset_builder.croissant import CROISSANT, LICENCES, croissant
+from dataset_builder.dropped_records import DroppedRecord
+from dataset_builder.errors import DatasetBuildError, NoUsableRecord
+from dataset_builder.plan import Plan
+from dataset_builder.shards import FinishedShard
 
 BUILD_REPORT = "build_report.json"
-BUILD_REPORT_VERSION = 1
+BUILD_REPORT_VERSION = 2
 CARD = "README.md"
 _CARD_MARK = "<!-- Written by meit-ecg's dataset builder; every build writes it anew. -->"
-_WORK = ".building"
-_PACKAGES = ("datasets", "neurokit2", "numpy", "pyarrow", "wfdb")
 
 
-def build_config(
-    builder_class: type[CorpusBuilder],
-    config_name: str,
-    output: str | os.PathLike,
-    num_proc: int | None = None,
-    **options: object,
-) -> dict:
-    """Build one config into the dataset folder, beside those already there, and write the card anew.
-
-    Args:
-        builder_class: the corpus' builder.
-        config_name: the config's name, which is its folder's too.
-        output: the dataset folder; made if it is missing.
-        num_proc: processes that read recordings.
-        options: what the builder's config takes, such as `data_dir` or `limit`.
-
-    Returns:
-        The build report, as `build_report.json` holds it.
-
-    Raises:
-        DatasetBuildError: the input is not what the builder reads, no record is usable, another build of this
-            config is running, the report of another config is damaged, or something that no build wrote lies in
-            the way.
-    """
-    output = Path(output)
-    _refuse_foreign_files(output, config_name)
-    _read_reports(output, without=config_name)  # the card needs them once the new config is in its place
-    with _work_folder(output, config_name) as work:
-        drops = DropLog(work / "dropped")
-        # The cache is a part of the work folder: nothing stays behind in the user's cache.
-        builder = builder_class(
-            cache_dir=str(work / "cache"), config_name=config_name, drop_folder=str(drops.folder), **options
-        )
-        try:
-            builder.download_and_prepare(str(work / "parquet"), file_format="parquet", num_proc=num_proc)
-        except DatasetGenerationError as error:
-            cause = error.__cause__ or error
-            raise DatasetBuildError(f"{config_name}: the build broke off: {cause}") from error
-        finished = work / config_name
-        finished.mkdir()
-        splits = _collect_shards(work / "parquet", builder, finished)
-        report = _build_report(builder, splits, drops)
-        if not splits:
-            raise DatasetBuildError(f"{config_name}: no record is usable; left out: {report['dropped']['reasons']}")
-        (finished / BUILD_REPORT).write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", "utf-8")
-        _put_in_place(finished, output / config_name, work / "replaced")
-        _write_card(output)
-    return report
-
-
-def _refuse_foreign_files(output: Path, config_name: str) -> None:
+def refuse_foreign_files(output: Path, config_name: str) -> None:
     """A build replaces its config's folder and the card, so both must come from a build."""
     if output.exists() and not output.is_dir():
         raise DatasetBuildError(f"{output}: a file; expected a folder to write the dataset to")
@@ -99,107 +48,134 @@ def _refuse_foreign_files(output: Path, config_name: str) -> None:
         raise DatasetBuildError(f"{card}: not a card that a build wrote; choose another output folder")
 
 
-@contextmanager
-def _work_folder(output: Path, config_name: str) -> Iterator[Path]:
-    """A folder inside the output, on the same disk, for one build of a config at a time.
+def publish(
+    corpus: Corpus,
+    output: Path,
+    plan: Plan,
+    finished: Mapping[str, FinishedShard],
+    folder: Path,
+    packages: Mapping[str, str],
+) -> dict:
+    """Make a config of finished shards and write the card anew; no shard is read or copied.
 
-    What a killed build left in it is removed first.
+    Args:
+        corpus: the builder.
+        output: the dataset folder.
+        plan: the plan that the shards were built by.
+        finished: all shards of the plan, by name.
+        folder: where the shards lie, on the disk of `output`.
+        packages: names and versions, for the build report.
+
+    Returns:
+        The build report.
+
+    Raises:
+        NoUsableRecord: all records were left out.
+        DatasetBuildError: the report of another config is damaged, or a patient is in two splits.
     """
-    output_is_new = not output.exists()
-    work = output / _WORK / config_name
-    work.parent.mkdir(parents=True, exist_ok=True)
-    lock_file = work.with_suffix(".lock")
-    try:
-        with FileLock(lock_file, timeout=0):
-            shutil.rmtree(work, ignore_errors=True)
-            work.mkdir()
-            try:
-                yield work
-            finally:
-                shutil.rmtree(work, ignore_errors=True)
-                lock_file.unlink(missing_ok=True)
-                _remove_if_empty(work.parent)
-                if output_is_new:
-                    _remove_if_empty(output)
-    except Timeout as error:
-        raise DatasetBuildError(f"{output}: another build of {config_name} is writing there") from error
+    _read_reports(output, without=corpus.config)  # the card needs them once the new config is in its place
+    ready = folder.parent / corpus.config
+    shutil.rmtree(ready, ignore_errors=True)
+    ready.mkdir()
+    splits = _link_shards(plan, finished, folder, ready)
+    report = _build_report(corpus, plan, finished, splits, packages)
+    if not splits:
+        raise NoUsableRecord(f"{corpus.config}: no record is usable; left out: {report['dropped']['reasons']}")
+    for name, document in ((BUILD_REPORT, report), (CROISSANT, croissant(report))):
+        (ready / name).write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    _put_in_place(ready, output / corpus.config, folder.parent / "replaced")
+    _write_card(output, folder.parent / CARD)
+    return report
 
 
-def _remove_if_empty(folder: Path) -> None:
-    if not any(folder.iterdir()):
-        folder.rmdir()
+def _link_shards(
+    plan: Plan, finished: Mapping[str, FinishedShard], folder: Path, ready: Path
+) -> dict[str, dict[str, FinishedShard]]:
+    """Give the shards that hold records the names that the Hub expects: split-00000-of-00002.parquet.
 
-
-def _collect_shards(parquet: Path, builder: CorpusBuilder, finished: Path) -> dict[str, list[Path]]:
-    """Move the shards of each split that holds records, named as the Hub expects: split-00000-of-00002.parquet."""
-    splits: dict[str, list[Path]] = {}
+    Links, so that a build killed here finds its shards again; moved where the disk knows no links.
+    """
+    splits: dict[str, dict[str, FinishedShard]] = {}
     for split in SPLITS:
-        # One shard is named without a number; a shard can be empty if all its records were dropped.
-        found = sorted(parquet.glob(f"{builder.dataset_name}-{split}*.parquet"))
-        shards = [path for path in found if pq.read_metadata(path).num_rows > 0]
-        for number, path in enumerate(shards):
-            target = finished / f"{split}-{number:05d}-of-{len(shards):05d}.parquet"
-            os.replace(path, target)
-            splits.setdefault(split, []).append(target)
+        held = [shard.name for shard in plan.shards() if shard.split == split and finished[shard.name].records]
+        for number, name in enumerate(held):
+            target = f"{split}-{number:05d}-of-{len(held):05d}.parquet"
+            try:
+                os.link(folder / f"{name}.parquet", ready / target)
+            except OSError:
+                os.replace(folder / f"{name}.parquet", ready / target)
+            splits.setdefault(split, {})[target] = finished[name]
     return splits
 
 
-def _build_report(builder: CorpusBuilder, splits: dict[str, list[Path]], drops: DropLog) -> dict:
-    counted, patients = {}, {}
-    for split, shards in splits.items():
-        tables = [pq.read_table(path, columns=["patient_id", "report_language", "report_source"]) for path in shards]
-        column = {
-            name: [value for table in tables for value in table[name].to_pylist()]
-            for name in ("patient_id", "report_language", "report_source")
-        }
-        patients[split] = set(column["patient_id"])
-        counted[split] = {
-            "records": len(column["patient_id"]),
-            "patients": len(patients[split]),
-            "bytes": builder.info.splits[split].num_bytes,
-            "shards": [_shard_facts(path) for path in shards],
-            "report_languages": dict(sorted(Counter(column["report_language"]).items())),
-            "report_sources": dict(sorted(Counter(column["report_source"]).items())),
-        }
-    times_seen = Counter(patient for members in patients.values() for patient in members)
-    straddling = sorted(patient for patient, count in times_seen.items() if count > 1)
+def _build_report(
+    corpus: Corpus,
+    plan: Plan,
+    finished: Mapping[str, FinishedShard],
+    splits: Mapping[str, Mapping[str, FinishedShard]],
+    packages: Mapping[str, str],
+) -> dict:
+    dropped = plan.dropped() + [record for shard in finished.values() for record in shard.dropped]
+    patients, straddling = plan.patients(without={record.id for shard in finished.values() for record in shard.dropped})
     if straddling:
-        raise DatasetBuildError(f"patients in more than one split: {', '.join(straddling[:10])}")
-
-    dropped = list(drops)
+        raise DatasetBuildError(f"{corpus.config}: {straddling} patients are in more than one split")
+    source = corpus.source
     return {
         "format_version": BUILD_REPORT_VERSION,
-        "config": builder.config.name,
-        "builder_version": str(builder.VERSION),
+        "config": corpus.config,
+        "builder_version": corpus.version,
+        "samples": corpus.samples,
         "source": {
-            "name": builder.SOURCE.name,
-            "url": builder.SOURCE.url,
-            "licence": builder.SOURCE.licence,
-            "citation": builder.SOURCE.citation,
-            "notes": list(builder.SOURCE.notes),
+            "name": source.name,
+            "url": source.url,
+            "licence": source.licence,
+            "citation": source.citation,
+            "creators": list(source.creators),
+            "published": source.published,
+            "notes": list(source.notes),
         },
-        "limit_per_split": builder.config.limit,
-        **builder.facts(),
-        "splits": counted,
-        "patients_in_several_splits": len(straddling),
+        "limit_per_split": plan.fact("limit_per_split"),
+        **plan.fact("corpus"),
+        "patients_in_several_splits_of_the_table": plan.fact("patients_in_several_splits_of_the_table"),
+        "records_beyond_limit": plan.fact("records_beyond_limit"),
+        "splits": {split: _split_facts(shards, patients[split]) for split, shards in splits.items()},
+        "patients_in_several_splits": straddling,
         "dropped": {
             "records": len(dropped),
             "reasons": dict(sorted(Counter(record.reason for record in dropped).items())),
-            "list": [vars(record) for record in dropped],
+            "list": [vars(record) for record in sorted(dropped, key=DroppedRecord.sorting_key)],
         },
-        "packages": {name: version(name) for name in _PACKAGES},
+        "packages": dict(packages),
     }
 
 
-def _shard_facts(path: Path) -> dict[str, object]:
-    with open(path, "rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    return {"file": path.name, "bytes": path.stat().st_size, "sha256": sha256}
+def _split_facts(shards: Mapping[str, FinishedShard], patients: int) -> dict[str, object]:
+    held = shards.values()
+    return {
+        "records": sum(shard.records for shard in held),
+        "patients": patients,
+        "bytes": sum(shard.memory_bytes for shard in held),
+        "shards": [
+            {"file": name, "records": shard.records, "bytes": shard.bytes, "sha256": shard.sha256}
+            for name, shard in shards.items()
+        ],
+        "report_languages": _summed(shard.report_languages for shard in held),
+        "report_sources": _summed(shard.report_sources for shard in held),
+        "reports_with_foreign_words": sum(shard.reports_with_foreign_words for shard in held),
+    }
+
+
+def _summed(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    total: Counter[str] = Counter()
+    for part in counts:
+        total.update(part)
+    return dict(sorted(total.items()))
 
 
 def _put_in_place(finished: Path, target: Path, replaced: Path) -> None:
     """Two renames: between them the config is missing, which loads as an error and never as half a dataset."""
     if target.exists():
+        shutil.rmtree(replaced, ignore_errors=True)  # of a build that was killed below
         os.replace(target, replaced)
     os.replace(finished, target)
 
@@ -212,18 +188,26 @@ def _read_reports(output: Path, without: str | None = None) -> list[dict]:
             continue
         try:
             report = json.loads(path.read_text("utf-8"))
-            _dataset_info(report)
-            _card_section(report)
+            written_by_this_version = report["format_version"] == BUILD_REPORT_VERSION
+            if written_by_this_version:
+                _dataset_info(report)
+                _card_text([report])
+                _card_section(report)
         except (ValueError, LookupError, TypeError, AttributeError) as error:
             raise DatasetBuildError(
                 f"{path}: not a build report ({type(error).__name__}: {error}); build that config anew or remove its "
                 "folder"
             ) from error
+        if not written_by_this_version:
+            raise DatasetBuildError(
+                f"{path}: written by another version of the builder (format {report['format_version']!r}, expected "
+                f"{BUILD_REPORT_VERSION}); build that config anew or remove its folder"
+            )
         reports.append(report)
     return reports
 
 
-def _write_card(output: Path) -> None:
+def _write_card(output: Path, unfinished: Path) -> None:
     """Write the card from the build reports that lie in the folder."""
     reports = _read_reports(output)
     head = {
@@ -242,8 +226,7 @@ def _write_card(output: Path) -> None:
         "dataset_info": [_dataset_info(report) for report in reports],
     }
     front_matter = yaml.safe_dump(head, sort_keys=False, allow_unicode=True)
-    parts = [f"---\n{front_matter}---\n\n{_CARD_MARK}\n\n{_CARD_TEXT}", *map(_card_section, reports)]
-    unfinished = output / _WORK / CARD
+    parts = [f"---\n{front_matter}---\n\n{_CARD_MARK}\n\n{_card_text(reports)}", *map(_card_section, reports)]
     unfinished.write_text("\n".join(parts), "utf-8")
     os.replace(unfinished, output / CARD)
 
@@ -275,25 +258,34 @@ _CARD_TEXT = """\
 load_dataset("meit-ecg", "<config>", split="test")  # splits: train, validation, test
 ```
 
-| column | what |
-|---|---|
-| `id`, `corpus`, `patient_id` | the record, where it comes from, and whose it is; no patient is in two splits |
-| `age`, `sex` | years; `male`, `female`; null where unknown |
-| `ecg` | int16 (12, 5000), ADC units, leads I, II, III, aVR, aVL, aVF, V1-V6; -32768 marks an invalid sample |
-| `ecg_gain`, `ecg_baseline` | per lead: mV = (`ecg` - `ecg_baseline`) / `ecg_gain`, exactly as in the source |
-| `sampling_rate` | 500 Hz |
-| `report`, `report_language`, `report_source` | the text, its language (`und`: unknown), and where it comes from |
-| `scp_codes` | SCP-ECG statements with likelihoods in percent; 0 means unknown |
-| `validated_by_human` | as the source states; null where it does not |
+{configs}
 
-The instruction is not stored: it is drawn by a hash of `id` when a sample is put together. Each config has its
-own licence. What was left out, and why, is in `<config>/build_report.json`.
+**Each config has its own licence**, which holds for its records and no others. What was left out of a config, and why,
+is in its `build_report.json`; its `croissant.json` describes it to machines.
+
+{columns}
+
+The instruction is not stored: it is drawn by a hash of `id` when a sample is put together.
 """
+
+
+def _card_text(reports: list[dict]) -> str:
+    configs = ["| config | records | signal | licence |", "|---|---|---|---|"]
+    for report in reports:
+        records = sum(counts["records"] for counts in report["splits"].values())
+        licence = f"[{report['source']['licence']}]({LICENCES[report['source']['licence']]})"
+        configs.append(f"| `{report['config']}` | {records} | 12 x {report['samples']} | {licence} |")
+    columns = ["| column | what |", "|---|---|"]
+    for name, feature in features(samples=5000).items():
+        kind = feature.get("dtype", "list" if feature.get("_type") == "List" else "struct")
+        columns.append(f"| `{name}` ({kind}) | {COLUMN_TEXTS[name]} |")
+    return _CARD_TEXT.format(configs="\n".join(configs), columns="\n".join(columns))
 
 
 def _card_section(report: dict) -> str:
     source = report["source"]
-    lines = [f"## {report['config']}", "", f"{source['name']}. {source['url']}  ", f"Licence: {source['licence']}", ""]
+    licence = f"{source['licence']}, {LICENCES[source['licence']]}"
+    lines = [f"## {report['config']}", "", f"{source['name']}. {source['url']}  ", f"Licence: {licence}", ""]
     lines += [f"- {note}" for note in source["notes"]]
     lines += ["", "| split | records | patients |", "|---|---|---|"]
     lines += [f"| {split} | {count['records']} | {count['patients']} |" for split, count in report["splits"].items()]

@@ -1,20 +1,37 @@
-"""PTB-XL in its published folder layout -> the config `ptb-xl`.
+"""PTB-XL in its published folder layout, or a zip of it -> the config `ptb-xl`, or `ptb-xl-100hz`.
 
-Read are `ptbxl_database.csv`, the 500 Hz recordings that its `filename_hr` names and, where there is one, a CSV
-of English reports. Everything is joined by `ecg_id`.
+Read are `ptbxl_database.csv`, the recordings that its `filename_hr` or `filename_lr` names and, where there is one, a
+CSV of English reports. Everything is joined by `ecg_id`.
 """
 
+import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import PurePath
 
-import datasets
+import numpy as np
 
-from dataset_builder.corpus_builder import SPLITS, CorpusBuilder, CorpusConfig, Source
+from dataset_builder.cells import whole_number
+from dataset_builder.corpus import Entry, Source
+from dataset_builder.corpus_files import FolderFiles, ZipFiles, relative_path
+from dataset_builder.csv_table import iterate_csv
 from dataset_builder.dropped_records import DroppedRecord
 from dataset_builder.errors import RecordError
-from dataset_builder.ptb_xl_table import parse_entry, read_database, read_reports, split_of
-from dataset_builder.stored_signal import read_stored_signal
+from dataset_builder.ptb_xl_table import (
+    DATABASE,
+    DATABASE_COLUMNS,
+    FILENAMES,
+    OPTIONAL_COLUMNS,
+    SCP_STATEMENTS,
+    parse_columns,
+    parse_ids,
+    read_reports,
+    split_of,
+)
+from dataset_builder.report_text import is_empty_report, is_trace_only, report_language, without_label_notes
+from dataset_builder.scp_report import ScpStatement, read_scp_statements, render_scp_report
+from dataset_builder.stored_signal import SECONDS, read_stored_signal
+from dataset_builder.translation import Translator
 
 SOURCE = Source(
     name="PTB-XL, a large publicly available electrocardiography dataset (Wagner et al. 2020)",
@@ -25,93 +42,141 @@ SOURCE = Source(
         "PTB-XL, a large publicly available electrocardiography dataset. Scientific Data 7, 154. "
         "Goldberger A. et al. (2000). PhysioBank, PhysioToolkit, and PhysioNet. Circulation 101 (23), e215-e220."
     ),
+    creators=(
+        "Wagner P.",
+        "Strodthoff N.",
+        "Bousseljot R.-D.",
+        "Kreiseler D.",
+        "Lunze F. I.",
+        "Samek W.",
+        "Schaeffter T.",
+    ),  # fmt: skip
+    published="2020-05-25",
     notes=(
         "Splits are the corpus' own folds: `strat_fold` 1-8 train, 9 validation, 10 test.",
         "`age` is as published: 300 stands for a patient older than 89 years.",
-        "`report` is as published, but for white space at its ends. `report_source` is `translation_csv` (a "
-        "translation into English, joined by `ecg_id`) or `corpus` (the corpus' own text: German, English or "
-        "Swedish). `report_language` is told from the words of the report.",
-        'Empty and "trace only requested" reports are left out.',
+        "`report` is as published, but for notes of labels that the corpus' editors wrote behind it (`Edit: NORM 100`) "
+        "and for HTML entities. `report_source` is `translation_csv` (a "
+        "translation into English, joined by `ecg_id`), `translation_model` (one by the model that the build report "
+        "names), `scp_statements` (sentences made of the SCP statements and their likelihoods) or `corpus` (the "
+        "corpus' own text: German, English or Swedish). `report_language` is told from the words of the report.",
+        'Reports that are empty or say no more than "trace only requested" are left out.',
+        "`signal_quality` holds what the corpus' technical expert noted, and leads with invalid samples.",
     ),
 )
 
 
 @dataclass
-class PTBXLConfig(CorpusConfig):
-    """`data_dir` is the corpus' folder; `reports_csv` a CSV of `ecg_id,report_en`, or None for the corpus' text."""
+class PTBXL:
+    """Builds PTB-XL: int16 ADC units as recorded, reports and labels joined by `ecg_id`.
 
+    Attributes:
+        files: the corpus' files.
+        sampling_rate: 500 or 100 Hz, of the two that the corpus holds of each recording.
+        reports_csv: a CSV of `ecg_id,report_en`; None for no translations.
+        translator: translates what the CSV does not; None where no model shall.
+        english: take the SCP statements where a report has no English text; else each report is the corpus' own.
+    """
+
+    files: FolderFiles | ZipFiles
+    sampling_rate: float = 500.0
     reports_csv: str | None = None
+    translator: Translator | None = None
+    english: bool = True
+    version: str = "2.0.0"
+    source: Source = SOURCE
+    _statements: dict[str, ScpStatement] | None = field(default=None, init=False)
+    _table_rows: int = field(default=0, init=False)
 
+    @property
+    def config(self) -> str:
+        return "ptb-xl" if self.sampling_rate == 500 else f"ptb-xl-{self.sampling_rate:g}hz"
 
-class PTBXL(CorpusBuilder):
-    """Builds PTB-XL from its folder: int16 ADC units as recorded, reports and labels joined by `ecg_id`."""
+    @property
+    def samples(self) -> int:
+        return round(SECONDS * self.sampling_rate)
 
-    BUILDER_CONFIG_CLASS = PTBXLConfig
-    SOURCE = SOURCE
-
-    def _split_generators(self, dl_manager: datasets.DownloadManager) -> list[datasets.SplitGenerator]:
-        database = read_database(self.config.data_dir)
-        reports = None if self.config.reports_csv is None else read_reports(self.config.reports_csv)
-
-        rows: dict[str, list[dict]] = {split: [] for split in SPLITS}
-        seen: set[str] = set()
-        for line, entry in enumerate(database, start=2):
-            record_id = entry["ecg_id"].strip() or f"line {line}"
+    def entries(self) -> Iterator[Entry | DroppedRecord]:
+        csv_texts = {} if self.reports_csv is None else read_reports(self.reports_csv)
+        if self.english and self.files.exists(SCP_STATEMENTS):
+            with self.files.open_text(SCP_STATEMENTS) as table:
+                self._statements = read_scp_statements(table)
+        model_texts = self._translate(csv_texts)
+        self._table_rows = 0
+        for line in self._lines():
+            self._table_rows += 1
             try:
-                split, row = parse_entry(entry, reports)
-                if row["id"] in seen:
-                    raise RecordError("ecg_id used before")
+                ecg_id, patient_id, split = parse_ids(line)
             except RecordError as error:
-                self.drop(DroppedRecord(record_id, split_of(entry), error.reason, str(error)))
+                record_id = line["ecg_id"].strip()[:40] or f"line {self._table_rows + 1}"
+                yield DroppedRecord(record_id, split_of(line), error.reason, str(error))
                 continue
-            seen.add(row["id"])
-            rows[split].append(row)
+            texts = {"translation_csv": csv_texts.get(ecg_id), "translation_model": model_texts.get(line["report"])}
+            yield Entry(ecg_id, patient_id, split, {"line": line, "texts": texts})
 
-        self._table_rows = len(database)
-        self._straddling_patients = self._keep_patients_apart(rows)
-        self._beyond_limit = {}
-        for split in SPLITS:
-            kept = rows[split][: self.config.limit]
-            self._beyond_limit[split] = len(rows[split]) - len(kept)
-            rows[split] = kept
-        return [self.split_generator(split, rows=rows[split]) for split in SPLITS if rows[split]]
+    def _lines(self) -> Iterator[dict[str, str]]:
+        columns = (*DATABASE_COLUMNS, FILENAMES[self.sampling_rate])
+        with self.files.open_text(DATABASE) as table:
+            yield from iterate_csv(table, columns, OPTIONAL_COLUMNS)
 
-    def _generate_examples(self, rows: list[dict]) -> Iterator[tuple[str, dict]]:
-        for row in rows:
-            try:
-                signal = read_stored_signal(self.config.data_dir, row["filename"])
-            except RecordError as error:
-                self.drop(DroppedRecord(row["id"], row["split"], error.reason, str(error)))
+    def _translate(self, csv_texts: dict[str, str]) -> dict[str, str]:
+        """By the text of the corpus: what the model makes of those that have no English text yet."""
+        if self.translator is None:
+            return {}
+        texts: dict[str, str] = {}
+        for line in self._lines():
+            report = without_label_notes(line["report"])
+            in_csv = without_label_notes(csv_texts.get(whole_number(line["ecg_id"]) or "", ""))
+            if is_empty_report(report) or is_trace_only(report):
                 continue
-            example = {name: value for name, value in row.items() if name not in ("filename", "split")}
-            yield row["id"], example | signal
+            if report_language(report) != "en" and report_language(in_csv) != "en":
+                texts[line["report"]] = report
+        translations = self.translator.translate(list(texts.values()))
+        # What the model could not translate whole has no translation.
+        return {own: text for own, text in zip(texts, translations, strict=True) if isinstance(text, str)}
 
-    def _keep_patients_apart(self, rows: dict[str, list[dict]]) -> int:
-        """Leave a patient in the last of his splits only (test before validation before train); count them.
+    def row(self, entry: Entry) -> tuple[dict[str, object], np.ndarray]:
+        line = entry.payload["line"]
+        own = without_label_notes(line["report"])
+        if is_empty_report(own):
+            raise RecordError("empty report")
+        if is_trace_only(own):
+            raise RecordError("trace only requested", own)
+        columns = parse_columns(line)
+        report, source, language = self._report(own, entry.payload["texts"], columns["scp_codes"])
+        name = relative_path(line[FILENAMES[self.sampling_rate]])
+        signal, adc = read_stored_signal(self.files, name, self.sampling_rate)
+        notes = columns["signal_quality"] + signal["signal_quality"]
+        text = {"report": report, "report_language": language, "report_source": source}
+        ids = {"id": entry.id, "corpus": "ptb-xl", "patient_id": entry.patient_id}
+        return ids | columns | text | signal | {"signal_quality": notes}, adc
 
-        The published folds hold every patient in one fold. A table that was changed may not, and a patient seen
-        in training would make the test lie.
-        """
-        last_split = {row["patient_id"]: split for split in SPLITS for row in rows[split]}
-        straddling: set[str] = set()
-        for split in SPLITS:
-            kept = []
-            for row in rows[split]:
-                patient = row["patient_id"]
-                if last_split[patient] == split:
-                    kept.append(row)
-                    continue
-                straddling.add(patient)
-                detail = f"patient {patient} is also in {last_split[patient]}"
-                self.drop(DroppedRecord(row["id"], split, "patient is in a later split too", detail))
-            rows[split] = kept
-        return len(straddling)
+    def _report(
+        self, own: str, texts: dict[str, str | None], codes: list[dict[str, str | float]]
+    ) -> tuple[str, str, str]:
+        """The text, its source and its language: the first that is English of those at hand, in this order."""
+        candidates = {"translation_csv": texts["translation_csv"], "corpus": own} | texts if self.english else {}
+        for source, text in candidates.items():
+            text = without_label_notes(text or "")
+            if not is_empty_report(text) and not is_trace_only(text):
+                language = report_language(text)
+                # A translation whose words do not tell is taken for what it is said to be.
+                if language == "en" or (language is None and source != "corpus"):
+                    return text, source, "en"
+        if self.english and self._statements is not None and codes:
+            return render_scp_report(codes, self._statements), "scp_statements", "en"
+        return own, "corpus", report_language(own) or "und"
 
     def facts(self) -> dict[str, object]:
-        reports_csv = self.config.reports_csv
         return {
             "records_in_table": self._table_rows,
-            "reports_csv": None if reports_csv is None else PurePath(reports_csv).name,
-            "patients_in_several_splits_of_the_table": self._straddling_patients,
-            "records_beyond_limit": self._beyond_limit,
+            "sampling_rate": self.sampling_rate,
+            "reports_csv": None if self.reports_csv is None else PurePath(self.reports_csv).name,
+            "translation_model": None if self.translator is None else self.translator.name,
+            "english": self.english,
+            "scp_statements_sha256": None if self._statements is None else _digest(self._statements),
         }
+
+
+def _digest(statements: dict[str, ScpStatement]) -> str:
+    return hashlib.sha256(repr(sorted(statements.items())).encode()).hexdigest()

@@ -2,6 +2,8 @@
 
 import datasets
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from dataset_builder.errors import DatasetBuildError
 
@@ -13,6 +15,11 @@ def load_records(
 ) -> tuple[datasets.Dataset, int]:
     """Load one split of the dataset, without the records whose report is empty.
 
+    `datasets` first writes the split into its cache (`HF_DATASETS_CACHE`), once, as an uncompressed Arrow file: 120 kB
+    per record, 96 GB for all of MIMIC-IV-ECG. From then on it is memory-mapped, and any record is there at once, in
+    any order. Where the disk has no room for that, `load_dataset(..., streaming=True)` reads the Parquet files in
+    place, in their order but for a shuffle buffer.
+
     Args:
         dataset: folder that `meit-ecg build` wrote, or a Hub id.
         config: name of the corpus in it; None where there is but one.
@@ -21,7 +28,7 @@ def load_records(
         seed: seed of the draw.
 
     Returns:
-        The records, whose `ecg` comes as an int array (12, samples), and the number of those left out.
+        The records, whose `ecg` comes as an int16 array (12, samples), and the number of those left out.
 
     Raises:
         FileNotFoundError: where neither a folder nor a Hub dataset of that name is there.
@@ -39,16 +46,22 @@ def load_records(
         raise DatasetBuildError(f"{where} cannot be loaded: {error}") from error
     if missing := _NEEDED - set(records.column_names):
         raise DatasetBuildError(f"{where} lacks the columns {sorted(missing)}; found {records.column_names}")
-    reports = records["report"]
-    usable = [index for index in range(len(records)) if (reports[index] or "").strip()]
+    # Chunk by chunk, so that the reports of a large corpus are never all in memory.
+    usable = np.flatnonzero(np.concatenate([_has_text(chunk) for chunk in records.data.column("report").chunks]))
     skipped = len(records) - len(usable)
-    if not usable:
+    if not usable.size:
         raise DatasetBuildError(
             f"{where} holds no usable record: {len(records)} records, {skipped} with an empty report"
         )
     if limit is not None and limit < len(usable):
-        usable = sorted(np.random.default_rng(seed).choice(usable, size=limit, replace=False).tolist())
+        usable = sorted(np.random.default_rng(seed).choice(usable, size=limit, replace=False))
     if len(usable) < len(records):
         records = records.select(usable)
-    # Signals as arrays: as lists of Python numbers, the 60,000 samples of a record would take longer than its step.
-    return records.with_format("numpy", columns=["ecg"], output_all_columns=True), skipped
+    # Signals as arrays of their own type: as lists of Python numbers, the 60,000 samples of a record would take longer
+    # than its step, and without `dtype=None` they come as int64.
+    return records.with_format("numpy", columns=["ecg"], output_all_columns=True, dtype=None), skipped
+
+
+def _has_text(reports: pa.Array) -> np.ndarray:
+    text = pc.utf8_trim_whitespace(pc.fill_null(reports, ""))
+    return pc.greater(pc.utf8_length(text), 0).to_numpy(zero_copy_only=False)

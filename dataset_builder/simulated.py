@@ -7,11 +7,10 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import datasets
 import numpy as np
 
-from dataset_builder.corpus_builder import SPLITS, CorpusBuilder, CorpusConfig, Source
-from dataset_builder.simulated_ecg import MORPHOLOGIES, SAMPLING_RATE, draw_beats, simulate
+from dataset_builder.corpus import Entry, Source
+from dataset_builder.simulated_ecg import MORPHOLOGIES, SAMPLES, SAMPLING_RATE, draw_beats, simulate
 
 # Rates in beats per minute are drawn from these; the borders of the classes are 60 and 100, so a gap is left.
 RATE_CLASSES = {"bradycardia": (36.0, 56.0), "normal rate": (64.0, 96.0), "tachycardia": (106.0, 160.0)}
@@ -26,6 +25,8 @@ SOURCE = Source(
         "model for generating synthetic electrocardiogram signals. IEEE Transactions on Biomedical Engineering "
         "50 (3), 289-294, in the implementation of NeuroKit2 (Makowski et al. 2021)."
     ),
+    creators=("meit-ecg",),
+    published="2026-11-24",
     notes=(
         "Not recorded from anybody, and not for clinical use or for judging a model.",
         "Waves by `neurokit2`, placed beat by beat with textbook amplitudes per lead, and electrode noise.",
@@ -67,34 +68,37 @@ _FINDINGS = {
 
 
 @dataclass
-class SimulatedConfig(CorpusConfig):
-    """How many records, the seed that they are drawn from, and whether nothing but the sinus rate differs."""
+class Simulated:
+    """Draws records one by one: record `i` of a seed is the same whatever the number of records.
+
+    Attributes:
+        num_records: how many records.
+        seed: what they are drawn from.
+        plain: sinus rhythm without any finding, so that nothing but the rate differs.
+    """
 
     num_records: int = 600
     seed: int = 0
     plain: bool = False
+    config: str = "simulated"
+    version: str = "2.0.0"
+    source: Source = SOURCE
+    samples: int = SAMPLES
 
+    def entries(self) -> Iterator[Entry]:
+        for index in range(self.num_records):
+            name = _name(self.seed, index)
+            yield Entry(name, name, simulated_split(self.seed, index), index)
 
-class Simulated(CorpusBuilder):
-    """Draws records one by one: record `i` of a seed is the same whatever the number of records."""
-
-    BUILDER_CONFIG_CLASS = SimulatedConfig
-    SOURCE = SOURCE
-
-    def _split_generators(self, dl_manager: datasets.DownloadManager) -> list[datasets.SplitGenerator]:
-        indices: dict[str, list[int]] = {split: [] for split in SPLITS}
-        for index in range(self.config.num_records):
-            indices[simulated_split(self.config.seed, index)].append(index)
-        kept = {split: members[: self.config.limit] for split, members in indices.items()}
-        return [self.split_generator(split, indices=kept[split]) for split in SPLITS if kept[split]]
-
-    def _generate_examples(self, indices: list[int]) -> Iterator[tuple[str, dict]]:
-        for index in indices:
-            row = simulated_record(self.config.seed, index, self.config.plain)
-            yield row["id"], row
+    def row(self, entry: Entry) -> tuple[dict[str, object], np.ndarray]:
+        return simulated_record(self.seed, entry.payload, self.plain)
 
     def facts(self) -> dict[str, object]:
-        return {"num_records": self.config.num_records, "seed": self.config.seed, "plain": self.config.plain}
+        return {"num_records": self.num_records, "seed": self.seed, "plain": self.plain}
+
+
+def _name(seed: int, index: int) -> str:
+    return f"s{seed}-{index:06d}"
 
 
 def simulated_split(seed: int, index: int) -> str:
@@ -109,8 +113,11 @@ def simulated_split(seed: int, index: int) -> str:
     return {0: "validation", 1: "test"}.get(rank, "train")
 
 
-def simulated_record(seed: int, index: int, plain: bool = False) -> dict[str, object]:
-    """One record as a row of the dataset; the same arguments give the same row. `plain`: sinus rhythm, no finding."""
+def simulated_record(seed: int, index: int, plain: bool = False) -> tuple[dict[str, object], np.ndarray]:
+    """The columns of one record, and its int16 (12, 5000) ADC units; the same arguments give the same.
+
+    `plain`: sinus rhythm, no finding.
+    """
     rng = np.random.default_rng([seed, index])
     rate_class = tuple(RATE_CLASSES)[index % len(RATE_CLASSES)]
     rhythm, morphology = ("sinus", "none") if plain else _draw_findings(rate_class, rng)
@@ -119,14 +126,13 @@ def simulated_record(seed: int, index: int, plain: bool = False) -> dict[str, ob
         beats = draw_beats(rhythm, rng.uniform(*RATE_CLASSES[rate_class]), rng)
     millivolts = simulate(beats, rhythm, morphology, rng)
     premature = int((beats.premature & beats.inside()).sum())
-    name = f"s{seed}-{index:06d}"
-    return {
-        "id": name,
+    columns = {
+        "id": _name(seed, index),
         "corpus": "simulated",
-        "patient_id": name,
+        "patient_id": _name(seed, index),
+        "study_time": None,
         "age": None,
         "sex": None,
-        "ecg": np.round(millivolts * _GAIN).astype(np.int16),
         "ecg_gain": [_GAIN] * 12,
         "ecg_baseline": [0] * 12,
         "sampling_rate": float(SAMPLING_RATE),
@@ -135,7 +141,9 @@ def simulated_record(seed: int, index: int, plain: bool = False) -> dict[str, ob
         "report_source": "simulated",
         "scp_codes": _scp_codes(rhythm, rate_class, premature, morphology),
         "validated_by_human": None,
+        "signal_quality": [],
     }
+    return columns, np.ascontiguousarray(np.round(millivolts * _GAIN).astype(np.int16))
 
 
 def classify_rate(rate: float) -> str:

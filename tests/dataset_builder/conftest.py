@@ -10,6 +10,13 @@ import numpy as np
 import pytest
 import wfdb
 
+from dataset_builder.corpus_files import open_corpus_files
+from dataset_builder.mimic_iv_ecg import MIMICIVECG
+from dataset_builder.mimic_iv_ecg_table import RECORDS
+from dataset_builder.ptb_xl import PTBXL
+from dataset_builder.ptb_xl_table import DATABASE
+from tests.dataset_builder.synthetic_mimic import write_corpus
+
 LEADS_AS_PTB_XL_SPELLS_THEM = ["I", "II", "III", "AVR", "AVL", "AVF", "V1", "V2", "V3", "V4", "V5", "V6"]
 COLUMNS = [
     "ecg_id",
@@ -134,3 +141,50 @@ def small_ptb_xl(tmp_path: Path) -> Callable[..., Path]:
         return folder
 
     return write
+
+
+@pytest.fixture
+def small_mimic(tmp_path: Path) -> Callable[..., Path]:
+    """Writes a folder in MIMIC-IV-ECG's layout with so many recordings, two of each patient."""
+
+    def write(records: int, name: str = "mimic-as-published") -> Path:
+        write_corpus(tmp_path / name, records)
+        return tmp_path / name
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def mimic_of_60(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """60 synthetic recordings, for whoever changes nothing in them."""
+    folder = tmp_path_factory.mktemp("mimic")
+    write_corpus(folder, 60)
+    return folder
+
+
+def mimic_of(folder: Path) -> MIMICIVECG:
+    return MIMICIVECG(open_corpus_files(folder, RECORDS))
+
+
+def ptb_xl_of(folder: Path, *arguments: object, **options: object) -> PTBXL:
+    return PTBXL(open_corpus_files(folder, DATABASE), *arguments, **options)
+
+
+@pytest.fixture(scope="session")
+def open_mimic() -> Callable[[Path], MIMICIVECG]:
+    return mimic_of
+
+
+@pytest.fixture(scope="session")
+def open_ptb_xl() -> Callable[..., PTBXL]:
+    return ptb_xl_of
+
+
+def read_all(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture(scope="session")
+def files_of() -> Callable[[Path], dict[str, bytes]]:
+    """All files below a folder: path and content."""
+    return read_all

@@ -21,6 +21,7 @@ def test_records_come_with_their_signals_as_arrays(dataset):
     assert (len(records), skipped) == (24, 0)
     assert isinstance(records[0]["ecg"], np.ndarray)
     assert records[0]["ecg"].shape == (12, 5000)
+    assert records[0]["ecg"].dtype == np.int16
     assert isinstance(records[0]["report"], str)
 
 
@@ -36,13 +37,17 @@ def test_a_limit_draws_by_the_seed(dataset):
 
 def test_records_without_a_report_are_left_out_and_counted(dataset, tmp_path):
     rows = datasets.load_dataset(dataset, "simulated", split="train")
-    reports = [" " if index < 3 else text for index, text in enumerate(rows["report"])]
+    reports = [("", " \n", None)[index] if index < 3 else text for index, text in enumerate(rows["report"])]
     rows = rows.remove_columns("report").add_column("report", reports)
     folder = tmp_path / "folder"
     folder.mkdir()
     rows.to_parquet(folder / "train.parquet")
     records, skipped = load_records(str(folder), None, "train")
     assert (len(records), skipped) == (21, 3)
+    assert records["id"][:] == rows["id"][3:]
+    rows.select(range(3)).to_parquet(folder / "train.parquet")
+    with pytest.raises(DatasetBuildError, match="no usable record: 3 records, 3 with an empty report"):
+        load_records(str(folder), None, "train")
     rows.remove_columns("ecg_gain").to_parquet(folder / "train.parquet")
     with pytest.raises(DatasetBuildError, match=r"lacks the columns \['ecg_gain'\]"):
         load_records(str(folder), None, "train")

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from datasets import load_dataset
 
-from dataset_builder.dataset_folder import build_config
+from dataset_builder.build import build_config
+from dataset_builder.columns import MACHINE_MEASUREMENTS
 from dataset_builder.simulated import (
     RATE_CLASSES,
     Simulated,
@@ -35,18 +36,18 @@ def measured_rate(ecg: np.ndarray) -> float:
 
 
 def test_the_same_seed_gives_the_same_record():
-    first, second = simulated_record(4, 17), simulated_record(4, 17)
-    np.testing.assert_array_equal(first.pop("ecg"), second.pop("ecg"))
+    (first, first_ecg), (second, second_ecg) = simulated_record(4, 17), simulated_record(4, 17)
+    np.testing.assert_array_equal(first_ecg, second_ecg)
     assert first == second
-    assert not np.array_equal(simulated_record(4, 17)["ecg"], simulated_record(5, 17)["ecg"])
-    assert not np.array_equal(simulated_record(4, 17)["ecg"], simulated_record(4, 18)["ecg"])
+    assert not np.array_equal(first_ecg, simulated_record(5, 17)[1])
+    assert not np.array_equal(first_ecg, simulated_record(4, 18)[1])
 
 
 def test_the_report_states_the_rate_that_a_detector_finds():
     off = []
     for index in range(60):
-        record = simulated_record(1, index)
-        difference = measured_rate(record["ecg"] / 1000) - stated_rate(record["report"])
+        record, ecg = simulated_record(1, index)
+        difference = measured_rate(ecg / 1000) - stated_rate(record["report"])
         if abs(difference) > 2:
             off.append((record["report"], difference))
     # The detector mistakes a T wave for a beat now and then; a wrong report would be off throughout.
@@ -56,7 +57,7 @@ def test_the_report_states_the_rate_that_a_detector_finds():
 def test_the_report_names_one_rate_class_and_classes_are_balanced():
     named = Counter()
     for index in range(150):
-        report = simulated_record(2, index)["report"]
+        report = simulated_record(2, index)[0]["report"]
         words = [word for word in CLASS_WORDS if word in report]
         assert len(words) == 1, report
         assert classify_rate(stated_rate(report)) == words[0], report
@@ -84,7 +85,7 @@ def test_splits_are_80_10_10_and_hold_each_class_equally_often():
 
 def test_limb_leads_belong_together():
     for index in range(6):
-        i, ii, iii, avr, avl, avf = simulated_record(0, index)["ecg"][:6].astype(int)
+        i, ii, iii, avr, avl, avf = simulated_record(0, index)[1][:6].astype(int)
         for difference in (iii - (ii - i), avr + (i + ii) / 2, avl - (i - iii) / 2, avf - (ii + iii) / 2):
             assert np.abs(difference).max() <= 1.5  # ADC units: what rounding leaves
 
@@ -167,7 +168,7 @@ def test_rhythms_differ_in_their_intervals():
 
 
 def test_all_findings_occur():
-    reports = " ".join(simulated_record(0, index)["report"] for index in range(300))
+    reports = " ".join(simulated_record(0, index)[0]["report"] for index in range(300))
     for words in (
         "sinus rhythm with normal rate", "sinus bradycardia", "sinus tachycardia", "sinus arrhythmia",
         "atrial fibrillation", "ventricular premature complex.", "ventricular premature complexes.",
@@ -179,7 +180,7 @@ def test_all_findings_occur():
 
 
 def test_build_and_load(tmp_path, cache):
-    report = build_config(Simulated, "simulated", tmp_path / "meit-ecg", num_records=60, seed=3)
+    report = build_config(Simulated(num_records=60, seed=3), tmp_path / "meit-ecg", num_proc=2)
     assert not cache.exists()
     assert sum(counts["records"] for counts in report["splits"].values()) == 60
     assert set(RATE_CLASSES) == set(CLASS_WORDS)
@@ -188,15 +189,16 @@ def test_build_and_load(tmp_path, cache):
         assert len(rows) == counts["records"] == counts["patients"]
         for row in rows:
             index = int(row["id"].split("-")[1])
-            wanted = simulated_record(3, index)
-            np.testing.assert_array_equal(np.array(row.pop("ecg"), dtype=np.int16), wanted.pop("ecg"))
+            wanted, ecg = simulated_record(3, index)
+            np.testing.assert_array_equal(np.array(row.pop("ecg")), ecg)
+            assert row.pop("machine_measurements") in (None, dict.fromkeys(MACHINE_MEASUREMENTS))
+            assert row.pop("split") == split == simulated_split(3, index)
             assert row == wanted
-            assert simulated_split(3, index) == split
 
 
 def test_plain_records_differ_in_rate_alone():
     for index in range(9):
-        report = simulated_record(0, index, plain=True)["report"]
+        report = simulated_record(0, index, plain=True)[0]["report"]
         assert re.fullmatch(
             r"sinus (bradycardia|rhythm with normal rate|tachycardia)\. rate \d+/min\. (otherwise )?normal ecg\.",
             report,

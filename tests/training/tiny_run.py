@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, LlamaConfig, LlamaForCausalLM
 
-from dataset_builder.corpus_builder import FEATURES
+from dataset_builder.columns import features
 from tests.modeling.families import SEQ2SEQ, text_config
 from tests.processing.synthetic import make_ecg, make_tokenizer
 from training.arguments import DataArguments, LoraArguments, ModelArguments, TrainingConfig
@@ -15,6 +15,7 @@ from training.sft import TrainingResult, train
 
 REPORTS = ("Sinus rhythm. Normal ECG.", "Atrial fibrillation, rate 90 per minute.")
 WIDTHS = [8, 8, 16, 16]
+FEATURES = datasets.Features.from_dict(features(5000))
 
 
 def write_backbone(folder: Path) -> Path:
@@ -91,6 +92,7 @@ def write_dataset(folder: Path, **splits: list[dict]) -> Path:
     """A dataset folder with one Parquet file per split."""
     folder.mkdir()
     for split, rows in splits.items():
+        rows = [dict.fromkeys(FEATURES) | row for row in rows]
         datasets.Dataset.from_list(rows, features=FEATURES).to_parquet(folder / f"{split}.parquet")
     return folder
 

@@ -1,0 +1,83 @@
+"""MIMIC-IV-ECG's tables, `record_list.csv` and `machine_measurements.csv`, joined by `study_id`.
+
+Each has a row for each of 800,000 studies, in an order of its own; the join is a database on disk.
+"""
+
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TextIO
+
+from dataset_builder.cells import decimal, whole_number
+from dataset_builder.columns import MACHINE_MEASUREMENTS
+from dataset_builder.csv_table import iterate_csv
+from dataset_builder.mimic_statements import STATEMENT_COLUMNS
+
+RECORDS = "record_list.csv"
+MEASUREMENTS = "machine_measurements.csv"
+_RECORD_COLUMNS = ("subject_id", "study_id", "file_name", "ecg_time", "path")
+_MEASUREMENT_COLUMNS = ("subject_id", "study_id", *STATEMENT_COLUMNS[:1], *MACHINE_MEASUREMENTS)
+# Fewer statements, or no settings of the filters, are no reason to refuse a table.
+_OPTIONAL_COLUMNS = (*STATEMENT_COLUMNS[1:], "bandwidth", "filtering")
+# What the carts write for "not measured".
+_NOT_MEASURED = 29999.0
+
+
+_CELLS = (*_MEASUREMENT_COLUMNS, *_OPTIONAL_COLUMNS)
+_BETWEEN_CELLS = "\x1f"  # the separator that ASCII has for it; quicker than JSON, and no cell needs it
+
+
+@dataclass(frozen=True)
+class Study:
+    """A line of `record_list.csv`, and all lines of `machine_measurements.csv` that bear its `study_id`, packed."""
+
+    line: dict[str, str]
+    machine: list[str]
+
+
+def join_tables(records: TextIO, measurements: TextIO) -> Iterator[Study]:
+    """The studies in the order of `record_list.csv`.
+
+    Raises:
+        DatasetBuildError: a table is not what it must be.
+    """
+    database = sqlite3.connect("")  # a file that the system removes
+    try:
+        database.executescript("PRAGMA journal_mode = OFF; CREATE TABLE lines (study TEXT, line TEXT); BEGIN;")
+        database.executemany(
+            "INSERT INTO lines VALUES (?, ?)",
+            (
+                (_key(line["study_id"]), _pack(line))
+                for line in iterate_csv(measurements, _MEASUREMENT_COLUMNS, _OPTIONAL_COLUMNS)
+            ),
+        )
+        database.execute("CREATE INDEX by_study ON lines (study)")
+        for line in iterate_csv(records, _RECORD_COLUMNS):
+            found = database.execute("SELECT line FROM lines WHERE study = ?", (_key(line["study_id"]),))
+            yield Study(line, [packed for (packed,) in found])
+    finally:
+        database.close()
+
+
+def unpack(machine: str) -> dict[str, str]:
+    """A packed line of `machine_measurements.csv` by the names of its columns."""
+    return dict(zip(_CELLS, machine.split(_BETWEEN_CELLS), strict=True))
+
+
+def _pack(line: dict[str, str]) -> str:
+    return _BETWEEN_CELLS.join([line[name].replace(_BETWEEN_CELLS, " ") for name in _CELLS])
+
+
+def _key(study_id: str) -> str:
+    return whole_number(study_id) or study_id
+
+
+def parse_measurements(line: dict[str, str]) -> dict[str, float | None]:
+    """Intervals in ms and axes in degrees; None for what was not measured (29999) and for what is no number."""
+    numbers = {name: decimal(line[name]) for name in MACHINE_MEASUREMENTS}
+    return {name: None if number == _NOT_MEASURED else number for name, number in numbers.items()}
+
+
+def recording_notes(line: dict[str, str]) -> list[str]:
+    """How the cart filtered the signal, as it says: "bandwidth 0.005-150 Hz"."""
+    return [f"{name} {cell}" for name in ("bandwidth", "filtering") if (cell := line[name].strip())]

@@ -1,0 +1,183 @@
+"""The shards of a build in its work folder: each is written once, whole, and found again after a kill.
+
+shards/train-00003.parquet    the rows
+shards/train-00003.json       what is in them and what was left out; written last, so it marks a shard as finished
+"""
+
+import gc
+import hashlib
+import json
+import os
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from dataset_builder.corpus import Corpus
+from dataset_builder.dropped_records import DroppedRecord
+from dataset_builder.errors import DatasetBuildError, RecordError
+from dataset_builder.parquet_shard import ROWS_PER_GROUP, write_shard
+from dataset_builder.plan import Plan, Shard
+from dataset_builder.report_text import foreign_words
+from dataset_builder.signal_page import SignalPages
+from processing.leads import LEADS
+
+_GOES_ON = "the same command goes on from the finished shards"
+# Progress is told after so many records: often enough to see, seldom enough to cost nothing.
+TELL_EVERY = 25
+
+
+@dataclass(frozen=True)
+class FinishedShard:
+    """A shard that lies in the work folder, as its JSON file says."""
+
+    name: str
+    records: int
+    bytes: int
+    sha256: str
+    memory_bytes: int
+    report_languages: dict[str, int]
+    report_sources: dict[str, int]
+    reports_with_foreign_words: int
+    dropped: list[DroppedRecord]
+
+
+def new_pages(corpus: Corpus) -> SignalPages:
+    """Room for the signals of one shard after the other."""
+    return SignalPages((len(LEADS), corpus.samples), ROWS_PER_GROUP)
+
+
+def build_shard(
+    corpus: Corpus,
+    plan: Plan,
+    shard: Shard,
+    folder: str | os.PathLike,
+    tell: Callable[[int], None],
+    pages: SignalPages,
+) -> None:
+    """Write one shard; records that cannot be used are left out and noted, whatever is wrong with them.
+
+    Args:
+        corpus: the builder.
+        plan: where the shard's entries are.
+        shard: the shard.
+        folder: the work folder of all shards.
+        tell: called with the number of records that were done since the last call.
+        pages: of `new_pages`, for one shard after the other.
+    """
+    with _no_garbage_collection():
+        rows, dropped = _read(corpus, plan, shard, tell, pages)
+    parquet, note = _paths(folder, shard)
+    unfinished = Path(f"{parquet}.{os.getpid()}.part")
+    try:
+        file = write_shard(unfinished, rows, pages)
+        os.replace(unfinished, parquet)
+        half_translated = sum(1 for row in rows if row["report_language"] == "en" and foreign_words(row["report"]))
+        finished = FinishedShard(
+            name=shard.name,
+            records=len(rows),
+            bytes=file.bytes,
+            sha256=file.sha256,
+            memory_bytes=file.memory_bytes,
+            report_languages=dict(sorted(Counter(row["report_language"] for row in rows).items())),
+            report_sources=dict(sorted(Counter(row["report_source"] for row in rows).items())),
+            reports_with_foreign_words=half_translated,
+            dropped=dropped,
+        )
+        _write(note, json.dumps(asdict(finished), ensure_ascii=False))
+    except OSError as error:
+        with suppress(OSError):  # a full disk needs its place
+            unfinished.unlink()
+        raise DatasetBuildError(f"{parquet}: cannot be written ({error.strerror or error}); {_GOES_ON}") from error
+
+
+def _read(
+    corpus: Corpus, plan: Plan, shard: Shard, tell: Callable[[int], None], pages: SignalPages
+) -> tuple[list[dict], list[DroppedRecord]]:
+    rows, dropped = [], []
+    pages.clear()
+    for done, entry in enumerate(plan.entries(shard), start=1):
+        try:
+            row, adc = corpus.row(entry)
+        except RecordError as error:
+            dropped.append(DroppedRecord(entry.id, shard.split, error.reason, str(error)))
+        except DatasetBuildError:  # the corpus itself is gone
+            raise
+        except MemoryError as error:  # says nothing of the record, which the next build may well read
+            raise DatasetBuildError(f"record {entry.id}: out of memory; {_GOES_ON}") from error
+        except Exception as error:  # whatever a record does to its reader, one record never stops a build
+            # The report is published: not the path of this machine that an OSError names.
+            detail = f"{type(error).__name__}: {getattr(error, 'strerror', None) or error}"
+            surprise = RecordError("unreadable record", detail)
+            dropped.append(DroppedRecord(entry.id, shard.split, surprise.reason, str(surprise)))
+        else:
+            pages.add(adc)
+            rows.append(row | {"split": shard.split})
+        if done % TELL_EVERY == 0:
+            tell(TELL_EVERY)
+    tell(shard.records % TELL_EVERY)
+    return rows, dropped
+
+
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """Rows refer to nothing that refers to them; looking for such circles among them takes a tenth of a build."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def find_finished(
+    folder: str | os.PathLike, shards: Iterable[Shard], compare_content: bool = False
+) -> dict[str, FinishedShard]:
+    """The shards that are whole, by name. A shard whose note is damaged, or whose file is not as noted, is not.
+
+    Args:
+        folder: the work folder of all shards.
+        shards: those to look for.
+        compare_content: compare each file with its checksum too. Nothing is synced to disk while building, so after a
+            power cut a file may have its length and not its content.
+    """
+    finished = {}
+    for shard in shards:
+        parquet, note = _paths(folder, shard)
+        try:
+            found = json.loads(note.read_text("utf-8"))
+            found["dropped"] = [DroppedRecord(**record) for record in found["dropped"]]
+            found = FinishedShard(**found)
+            if found.name != shard.name or parquet.stat().st_size != found.bytes:
+                continue
+            if compare_content and _sha256(parquet) != found.sha256:
+                continue
+            finished[shard.name] = found
+        except (OSError, ValueError, TypeError, KeyError):
+            continue
+    return finished
+
+
+def remove_unfinished(folder: str | os.PathLike) -> None:
+    """Remove the part files that a killed process left; only where no process writes there."""
+    for path in Path(folder).iterdir():
+        if re.fullmatch(r".+\.\d+\.part", path.name):
+            path.unlink()
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _paths(folder: str | os.PathLike, shard: Shard) -> tuple[Path, Path]:
+    return Path(folder, f"{shard.name}.parquet"), Path(folder, f"{shard.name}.json")
+
+
+def _write(path: Path, text: str) -> None:
+    unfinished = Path(f"{path}.{os.getpid()}.part")
+    unfinished.write_text(text, "utf-8")
+    os.replace(unfinished, path)
