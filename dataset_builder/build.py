@@ -1,9 +1,11 @@
 """Building one config of the dataset: plan, shards, and the folder that `load_dataset` reads.
 
 All that is unfinished lies in the output folder's `.building/<config>/<fingerprint>`. The fingerprint is that of the
-plan, so work on the same tables with the same options is found again, and nothing else is ever taken for it.
+plan, so work on the same tables with the same options and code is found again, and nothing else is ever taken for it.
+The recordings themselves are no part of it: whoever replaces one while a build is unfinished begins anew.
 """
 
+import hashlib
 import os
 import re
 import shutil
@@ -19,13 +21,14 @@ from dataset_builder.corpus import Corpus
 from dataset_builder.dataset_folder import publish, refuse_foreign_files
 from dataset_builder.errors import DatasetBuildError, NoUsableRecord
 from dataset_builder.plan import Plan, write_plan
-from dataset_builder.shards import find_finished, remove_unfinished
+from dataset_builder.shards import drops_too_much, find_finished, remove_unfinished
 from dataset_builder.workers import build_all
 
 WORK = ".building"
 # Translations of reports, kept until the build that asked for them is published.
 TRANSLATIONS = "translations.sqlite"
-_PLAN = "plan.sqlite"
+# The processes of a build that was killed hold its lock until they have ended too.
+_LOCK_SECONDS = 2.0
 _PACKAGES = ("neurokit2", "numba", "numpy", "pyarrow", "scipy", "wfdb")
 
 
@@ -90,7 +93,7 @@ def build_job(
     try:
         return _build_missing(corpus, plan, work, num_proc, job, say)
     finally:
-        os.unlink(plan.path)  # each job has its own, and that of 800,000 records takes half a gigabyte
+        os.unlink(plan.path)  # each job has its own, and that of 800,000 records takes 400 MB
 
 
 def merge_jobs(
@@ -118,10 +121,14 @@ def merge_jobs(
 def _lock(output: Path, config: str) -> Iterator[None]:
     """One build of a config at a time."""
     folder, output_is_new = output / WORK, not output.exists()
-    folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / f"{config}.lock")
     try:
-        lock.acquire(timeout=0)
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire(timeout=_LOCK_SECONDS)
+        except FileNotFoundError:  # a build that ended just now removed the folder
+            folder.mkdir(parents=True, exist_ok=True)
+            lock.acquire(timeout=_LOCK_SECONDS)
     except Timeout as error:
         raise DatasetBuildError(f"{output}: another build of {config} is writing there") from error
     try:
@@ -142,7 +149,7 @@ def _plan(output: Path, corpus: Corpus, limit: int | None, name: str) -> tuple[P
     folder.mkdir(parents=True, exist_ok=True)
     unnamed = folder / f"{name}.{os.getpid()}.part"
     try:
-        write_plan(unnamed, corpus, limit, {name: version(name) for name in _PACKAGES})
+        write_plan(unnamed, corpus, limit, _packages() | {"meit-ecg": _code_digest()})
         work = folder / str(Plan(unnamed).fact("fingerprint"))[:16]
         (work / "shards").mkdir(parents=True, exist_ok=True)
         plan = work / f"{name}.sqlite"
@@ -158,11 +165,10 @@ def _build_missing(
 ) -> int:
     index, jobs = job
     folder = work / "shards"
-    if jobs == 1:
-        remove_unfinished(folder)
     shards = plan.shards()[index - 1 :: jobs]
-    finished = find_finished(folder, shards, compare_content=True)
-    missing = [shard for shard in shards if shard.name not in finished]
+    found = find_finished(folder, shards, compare_content=True)
+    finished = [s for s in shards if s.name in found and not drops_too_much(corpus, plan, s, found[s.name])]
+    missing = [shard for shard in shards if shard not in finished]
     if finished:
         say(f"Going on: {len(finished)} of {len(shards)} shards are there already, in {folder}")
     records = sum(shard.records for shard in shards)
@@ -176,14 +182,18 @@ def _publish(corpus: Corpus, output: Path, plan: Plan, work: Path, say: Callable
     shards = plan.shards()
     finished = find_finished(work / "shards", shards)
     missing = [shard.name for shard in shards if shard.name not in finished]
+    if shards and not finished:
+        _remove_work(work)
+        raise DatasetBuildError(
+            f"{output}: no shard of {corpus.config} is there with these tables and options; were they merged already?"
+        )
     if missing:
         raise DatasetBuildError(
             f"{work}: {len(missing)} of {len(shards)} shards are missing, the first of them {missing[0]}; run the jobs "
             "that build them again, with the same options and the same number of jobs"
         )
-    packages = {name: version(name) for name in _PACKAGES}
     try:
-        report = publish(corpus, output, plan, finished, work / "shards", packages)
+        report = publish(corpus, output, plan, finished, work / "shards", _packages())
     except NoUsableRecord:
         _remove_work(work)
         raise
@@ -193,6 +203,19 @@ def _publish(corpus: Corpus, output: Path, plan: Plan, work: Path, say: Callable
     for path in sorted(path for path in others if re.fullmatch(r"[0-9a-f]{16}", path.name)):
         say(f"{path}: unfinished work of a build with other tables or options; remove it if nobody needs it")
     return report
+
+
+def _packages() -> dict[str, str]:
+    return {name: version(name) for name in _PACKAGES}
+
+
+def _code_digest() -> str:
+    """Of our own code that makes a shard: what another version of it began is not taken up."""
+    digest, here = hashlib.sha256(), Path(__file__).parent
+    for package in (here, here.parent / "processing"):
+        for path in sorted([*package.glob("*.py"), *package.glob("*.txt")]):
+            digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()
 
 
 def _remove_work(work: Path) -> None:

@@ -28,6 +28,12 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     if arguments.config == "ptb-xl" and arguments.translate is not None and arguments.corpus_reports:
         parser.error("argument --translate: not allowed with argument --corpus-reports")
+    is_job = arguments.shard is not None or arguments.merge
+    if is_job and getattr(arguments, "translate", None) is not None:
+        # Each job would translate all of them, and one that differs in a word would make another plan.
+        parser.error("argument --translate: not allowed with --shard or --merge; one job builds the corpus in a minute")
+    if is_job and getattr(arguments, "download", False):
+        parser.error("argument --download: not allowed with --shard or --merge; build with it once, or download before")
     output = Path(arguments.output)
     try:
         corpus = _CORPORA[arguments.config](arguments)
@@ -56,17 +62,14 @@ def _ptb_xl(arguments: argparse.Namespace) -> Corpus:
         tables = (DATABASE, SCP_STATEMENTS)
         _download(_PTB_XL_DATABASE, arguments.data_dir, tables, lambda: _names(arguments.data_dir, DATABASE, column))
     files = open_corpus_files(arguments.data_dir, DATABASE)
-    reports_csv = arguments.reports_csv
-    beside = Path(arguments.data_dir) / REPORTS_EN
-    if reports_csv is None and not arguments.corpus_reports and beside.is_file():
-        print(f"English reports: {beside}")
-        reports_csv = str(beside)
+    if arguments.reports_csv is None and not arguments.corpus_reports and files.exists(REPORTS_EN):
+        print(f"English reports: {REPORTS_EN} of {arguments.data_dir}")
     translator = None
     if arguments.translate is not None:
         cache = Path(arguments.output, WORK, TRANSLATIONS)
         cache.parent.mkdir(parents=True, exist_ok=True)
         translator = Translator(arguments.translate, cache_file=cache)
-    return PTBXL(files, arguments.sampling_rate, reports_csv, translator, english=not arguments.corpus_reports)
+    return PTBXL(files, arguments.sampling_rate, arguments.reports_csv, translator, not arguments.corpus_reports)
 
 
 def _mimic_iv_ecg(arguments: argparse.Namespace) -> Corpus:
@@ -161,7 +164,7 @@ def _parser() -> argparse.ArgumentParser:
     texts.add_argument(
         "--reports-csv",
         metavar="FILE",
-        help=f"CSV of English reports (ecg_id,report_en); default: {REPORTS_EN} in the data folder, if there",
+        help=f"CSV of English reports (ecg_id,report_en); default: {REPORTS_EN} of the corpus, if there",
     )
     texts.add_argument("--corpus-reports", action="store_true", help="keep the corpus' own, mostly German, reports")
     ptb_xl.add_argument(

@@ -93,7 +93,7 @@ def _link_shards(
 ) -> dict[str, dict[str, FinishedShard]]:
     """Give the shards that hold records the names that the Hub expects: split-00000-of-00002.parquet.
 
-    Links, so that a build killed here finds its shards again; moved where the disk knows no links.
+    Links, so that a build killed here finds its shards again; copies where the disk knows no links.
     """
     splits: dict[str, dict[str, FinishedShard]] = {}
     for split in SPLITS:
@@ -103,7 +103,7 @@ def _link_shards(
             try:
                 os.link(folder / f"{name}.parquet", ready / target)
             except OSError:
-                os.replace(folder / f"{name}.parquet", ready / target)
+                shutil.copyfile(folder / f"{name}.parquet", ready / target)
             splits.setdefault(split, {})[target] = finished[name]
     return splits
 

@@ -64,7 +64,7 @@ SOURCE = Source(
         "`report` is what the ECG machine stated, no physician's text: its numbered statements as sentences, without "
         "remarks on who signed, on the patient's data and on other ECGs. `validated_by_human` is therefore false.",
         "`machine_measurements` are in ms from the beginning of the averaged beat and in degrees; null for what was "
-        "not measured (29999 in the corpus).",
+        "not measured (29999 in the corpus, and other numbers that no interval or angle has).",
         "`study_time` is shifted by the corpus into the years 2100 to 2200, by another span for each patient.",
         "`age` and `sex` are not in the corpus. `signal_quality` holds what the machine stated of the signal, its "
         "filters, and leads with invalid samples.",

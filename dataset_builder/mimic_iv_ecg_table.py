@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TextIO
 
 from dataset_builder.cells import decimal, whole_number
-from dataset_builder.columns import MACHINE_MEASUREMENTS
+from dataset_builder.columns import MACHINE_AXES, MACHINE_INTERVALS, MACHINE_MEASUREMENTS
 from dataset_builder.csv_table import iterate_csv
 from dataset_builder.mimic_statements import STATEMENT_COLUMNS
 
@@ -19,8 +19,9 @@ _RECORD_COLUMNS = ("subject_id", "study_id", "file_name", "ecg_time", "path")
 _MEASUREMENT_COLUMNS = ("subject_id", "study_id", *STATEMENT_COLUMNS[:1], *MACHINE_MEASUREMENTS)
 # Fewer statements, or no settings of the filters, are no reason to refuse a table.
 _OPTIONAL_COLUMNS = (*STATEMENT_COLUMNS[1:], "bandwidth", "filtering")
-# What the carts write for "not measured".
-_NOT_MEASURED = 29999.0
+# What the carts write for "not measured" is mostly 29999, but also 32767 or 999 for the axis of a wave that is not
+# there (atrial fibrillation has no P wave). None of them is possible: a recording lasts 10 s, and an angle ends at 360.
+_LONGEST_INTERVAL, _LARGEST_ANGLE = 10_000.0, 360.0
 
 
 _CELLS = (*_MEASUREMENT_COLUMNS, *_OPTIONAL_COLUMNS)
@@ -73,9 +74,14 @@ def _key(study_id: str) -> str:
 
 
 def parse_measurements(line: dict[str, str]) -> dict[str, float | None]:
-    """Intervals in ms and axes in degrees; None for what was not measured (29999) and for what is no number."""
-    numbers = {name: decimal(line[name]) for name in MACHINE_MEASUREMENTS}
-    return {name: None if number == _NOT_MEASURED else number for name, number in numbers.items()}
+    """Intervals in ms and axes in degrees; None for what was not measured, and for what is no number."""
+    intervals = {name: _within(decimal(line[name]), 0.0, _LONGEST_INTERVAL) for name in MACHINE_INTERVALS}
+    axes = {name: _within(decimal(line[name]), -_LARGEST_ANGLE, _LARGEST_ANGLE) for name in MACHINE_AXES}
+    return intervals | axes
+
+
+def _within(number: float | None, lowest: float, highest: float) -> float | None:
+    return None if number is None or not lowest <= number <= highest else number
 
 
 def recording_notes(line: dict[str, str]) -> list[str]:

@@ -122,7 +122,10 @@ def write_plan(path: str | os.PathLike, corpus: Corpus, limit: int | None, made_
     path = os.fspath(path)
     if os.path.exists(path):
         os.remove(path)
-    database = sqlite3.connect(path, isolation_level=None)
+    try:
+        database = sqlite3.connect(path, isolation_level=None)
+    except sqlite3.Error as error:
+        raise DatasetBuildError(f"{path}: the plan of the build could not be written ({error})") from error
     try:
         # Lost in a power cut, it is made anew: nothing rests on it but a running build.
         database.executescript(f"PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; {_TABLES} BEGIN;")

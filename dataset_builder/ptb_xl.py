@@ -22,13 +22,20 @@ from dataset_builder.ptb_xl_table import (
     DATABASE_COLUMNS,
     FILENAMES,
     OPTIONAL_COLUMNS,
+    REPORTS_EN,
     SCP_STATEMENTS,
     parse_columns,
     parse_ids,
     read_reports,
     split_of,
 )
-from dataset_builder.report_text import is_empty_report, is_trace_only, report_language, without_label_notes
+from dataset_builder.report_text import (
+    has_label_note,
+    is_empty_report,
+    is_trace_only,
+    report_language,
+    without_label_notes,
+)
 from dataset_builder.scp_report import ScpStatement, read_scp_statements, render_scp_report
 from dataset_builder.stored_signal import SECONDS, read_stored_signal
 from dataset_builder.translation import Translator
@@ -55,11 +62,12 @@ SOURCE = Source(
     notes=(
         "Splits are the corpus' own folds: `strat_fold` 1-8 train, 9 validation, 10 test.",
         "`age` is as published: 300 stands for a patient older than 89 years.",
-        "`report` is as published, but for notes of labels that the corpus' editors wrote behind it (`Edit: NORM 100`) "
-        "and for HTML entities. `report_source` is `translation_csv` (a "
-        "translation into English, joined by `ecg_id`), `translation_model` (one by the model that the build report "
-        "names), `scp_statements` (sentences made of the SCP statements and their likelihoods) or `corpus` (the "
-        "corpus' own text: German, English or Swedish). `report_language` is told from the words of the report.",
+        "`report` is as published, but for HTML entities and for what the corpus' editors wrote behind it: labels, at "
+        "times with a remark (`Edit: NORM 100`), which `scp_codes` follow and the report does not.",
+        "`report_source` is `translation_csv` (a translation into English, joined by `ecg_id`), `translation_model` "
+        "(by the model that the build report names), `scp_statements` (sentences made of the SCP statements and their "
+        "likelihoods) or `corpus` (the corpus' own text: German, English or Swedish). `report_language` is told from "
+        "the words of the report.",
         'Reports that are empty or say no more than "trace only requested" are left out.',
         "`signal_quality` holds what the corpus' technical expert noted, and leads with invalid samples.",
     ),
@@ -73,7 +81,7 @@ class PTBXL:
     Attributes:
         files: the corpus' files.
         sampling_rate: 500 or 100 Hz, of the two that the corpus holds of each recording.
-        reports_csv: a CSV of `ecg_id,report_en`; None for no translations.
+        reports_csv: a CSV of `ecg_id,report_en`; None for the `ptbxl_reports_en.csv` among the files, if there is one.
         translator: translates what the CSV does not; None where no model shall.
         english: take the SCP statements where a report has no English text; else each report is the corpus' own.
     """
@@ -87,6 +95,8 @@ class PTBXL:
     source: Source = SOURCE
     _statements: dict[str, ScpStatement] | None = field(default=None, init=False)
     _table_rows: int = field(default=0, init=False)
+    _label_notes: int = field(default=0, init=False)
+    _reports_csv_name: str | None = field(default=None, init=False)
 
     @property
     def config(self) -> str:
@@ -97,12 +107,12 @@ class PTBXL:
         return round(SECONDS * self.sampling_rate)
 
     def entries(self) -> Iterator[Entry | DroppedRecord]:
-        csv_texts = {} if self.reports_csv is None else read_reports(self.reports_csv)
+        csv_texts = self._csv_texts()
         if self.english and self.files.exists(SCP_STATEMENTS):
             with self.files.open_text(SCP_STATEMENTS) as table:
                 self._statements = read_scp_statements(table)
         model_texts = self._translate(csv_texts)
-        self._table_rows = 0
+        self._table_rows = self._label_notes = 0
         for line in self._lines():
             self._table_rows += 1
             try:
@@ -112,7 +122,21 @@ class PTBXL:
                 yield DroppedRecord(record_id, split_of(line), error.reason, str(error))
                 continue
             texts = {"translation_csv": csv_texts.get(ecg_id), "translation_model": model_texts.get(line["report"])}
+            self._label_notes += has_label_note(texts["translation_csv"] or line["report"])
             yield Entry(ecg_id, patient_id, split, {"line": line, "texts": texts})
+
+    def _csv_texts(self) -> dict[str, str]:
+        self._reports_csv_name = None
+        if not self.english:
+            return {}
+        if self.reports_csv is not None:
+            self._reports_csv_name = PurePath(self.reports_csv).name
+            return read_reports(self.reports_csv)
+        if not self.files.exists(REPORTS_EN):
+            return {}
+        self._reports_csv_name = REPORTS_EN
+        with self.files.open_text(REPORTS_EN) as table:
+            return read_reports(table)
 
     def _lines(self) -> Iterator[dict[str, str]]:
         columns = (*DATABASE_COLUMNS, FILENAMES[self.sampling_rate])
@@ -171,7 +195,8 @@ class PTBXL:
         return {
             "records_in_table": self._table_rows,
             "sampling_rate": self.sampling_rate,
-            "reports_csv": None if self.reports_csv is None else PurePath(self.reports_csv).name,
+            "reports_csv": self._reports_csv_name,
+            "reports_with_label_notes": self._label_notes,
             "translation_model": None if self.translator is None else self.translator.name,
             "english": self.english,
             "scp_statements_sha256": None if self._statements is None else _digest(self._statements),

@@ -3,6 +3,8 @@
 import ast
 import os
 from functools import lru_cache
+from io import TextIOBase
+from typing import TextIO
 
 from dataset_builder.cells import decimal, time_of, whole_number
 from dataset_builder.csv_table import iterate_csv
@@ -27,19 +29,23 @@ _TRUTH = {"true": True, "false": False}
 _MAX_SCP_CHARACTERS = 10_000
 
 
-def read_reports(path: str | os.PathLike) -> dict[str, str]:
-    """Read a CSV of translated reports with the columns `ecg_id` and `report_en`: {ecg_id: report}.
+def read_reports(table: str | os.PathLike | TextIO) -> dict[str, str]:
+    """Read a CSV of translated reports with the columns `ecg_id` and `report_en`, a file or one that is open.
+
+    Returns:
+        {ecg_id: report}.
 
     Raises:
         DatasetBuildError: the file is missing or no such CSV, or it gives two reports for one `ecg_id`.
     """
+    name = getattr(table, "name", REPORTS_EN) if isinstance(table, TextIOBase) else table
     reports: dict[str, str] = {}
-    for row in iterate_csv(path, ("ecg_id", "report_en")):
+    for row in iterate_csv(table, ("ecg_id", "report_en")):
         ecg_id = whole_number(row["ecg_id"])
         if ecg_id is None:
-            raise DatasetBuildError(f"{path}: ecg_id {row['ecg_id']!r}; expected a whole number")
+            raise DatasetBuildError(f"{name}: ecg_id {row['ecg_id']!r}; expected a whole number")
         if reports.setdefault(ecg_id, row["report_en"]) != row["report_en"]:
-            raise DatasetBuildError(f"{path}: two different reports for ecg_id {ecg_id}; expected one")
+            raise DatasetBuildError(f"{name}: two different reports for ecg_id {ecg_id}; expected one")
     return reports
 
 

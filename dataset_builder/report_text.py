@@ -6,7 +6,6 @@ import unicodedata
 from collections import Counter
 from functools import lru_cache
 
-_LABEL_NOTE = re.compile(r"\s*\b(?:edit|consensus label derived from)\s*:.*", re.IGNORECASE | re.DOTALL)
 _LETTER = re.compile(r"[^\W\d_]")
 
 # A run of letters, bounded as no word is longer. PTB-XL spells some umlauts "#" ("f#r", "#bergang").
@@ -14,6 +13,7 @@ _WORD = re.compile(r"#?[^\W\d_]{1,60}(?:#[^\W\d_]{1,60})?")
 
 # What PTB-XL's editors wrote behind some reports: SCP codes of their own, which report nothing to a reader.
 _EDITORS_NOTE = r"(?:edit|consensus label derived from)\s*:.*"
+_LABEL_NOTE = re.compile(rf"\s*\b{_EDITORS_NOTE}", re.IGNORECASE | re.DOTALL)
 _TRACE_ONLY = re.compile(
     rf"""
     [\W\d_]* (?: trace\ only\ requested\b.*
@@ -88,10 +88,15 @@ _LANGUAGE_OF_FORM = [(language, re.compile(form)) for language, form in _FORMS]
 def without_label_notes(text: str) -> str:
     """A report without what PTB-XL's editors wrote behind it: "Edit: NORM 100, (NORM 100)", "Consensus label ...".
 
-    These are labels and no text of a report; a model that is trained on them learns to print them. HTML entities
-    (`&amp;`) become what they stand for.
+    These are labels, at times with a remark in words, by which the editors corrected the SCP statements and not the
+    report; a model that is trained on them learns to print labels. HTML entities (`&amp;`) become what they stand for.
     """
     return _LABEL_NOTE.sub("", html.unescape(text)).strip()
+
+
+def has_label_note(text: str) -> bool:
+    """True if `without_label_notes` has something to cut off."""
+    return _LABEL_NOTE.search(text) is not None
 
 
 def is_empty_report(text: str) -> bool:

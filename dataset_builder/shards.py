@@ -24,7 +24,10 @@ from dataset_builder.report_text import foreign_words
 from dataset_builder.signal_page import SignalPages
 from processing.leads import LEADS
 
+_UNREADABLE = "unreadable record"
 _GOES_ON = "the same command goes on from the finished shards"
+# Reasons that lie with the disk or the download, and may be gone when the build is started again.
+_MAY_PASS = ("missing file", "unreadable file", _UNREADABLE)
 # Progress is told after so many records: often enough to see, seldom enough to cost nothing.
 TELL_EVERY = 25
 
@@ -110,7 +113,7 @@ def _read(
         except Exception as error:  # whatever a record does to its reader, one record never stops a build
             # The report is published: not the path of this machine that an OSError names.
             detail = f"{type(error).__name__}: {getattr(error, 'strerror', None) or error}"
-            surprise = RecordError("unreadable record", detail)
+            surprise = RecordError(_UNREADABLE, detail)
             dropped.append(DroppedRecord(entry.id, shard.split, surprise.reason, str(surprise)))
         else:
             pages.add(adc)
@@ -159,6 +162,26 @@ def find_finished(
         except (OSError, ValueError, TypeError, KeyError):
             continue
     return finished
+
+
+def drops_too_much(corpus: Corpus, plan: Plan, shard: Shard, finished: FinishedShard) -> bool:
+    """True if a record of a finished shard that was missing or unreadable, as on a disk that fails, is no longer so."""
+    dropped = {record.id: record.reason for record in finished.dropped if record.reason in _MAY_PASS}
+    if not dropped:
+        return False
+    for entry in plan.entries(shard):
+        if entry.id in dropped:
+            try:
+                corpus.row(entry)
+            except RecordError as error:
+                if error.reason == dropped[entry.id]:
+                    continue
+            except DatasetBuildError:
+                raise
+            except Exception:
+                continue
+            return True
+    return False
 
 
 def remove_unfinished(folder: str | os.PathLike) -> None:

@@ -10,10 +10,10 @@ Source: Apache Parquet format, Encodings.md (delta encoding, RLE / bit-packing h
 
 from functools import lru_cache
 
-import numba
 import numpy as np
 
 from dataset_builder import thrift_compact as thrift
+from dataset_builder.compiled import compiled
 
 # Values per block and per miniblock; the format asks for multiples of 128 and 32. Smaller ones take hardly less space.
 _BLOCK, _MINIBLOCK = 128, 64
@@ -125,7 +125,7 @@ def _run(count: int, level: int, bits: int) -> bytes:
     return thrift.varint(count << 1) + level.to_bytes(-(-bits // 8), "little") if count else b""
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _put_varint(out: np.ndarray, position: int, value: int) -> int:
     while value > 127:
         out[position] = (value & 127) | 128
@@ -135,12 +135,12 @@ def _put_varint(out: np.ndarray, position: int, value: int) -> int:
     return position + 1
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _put_zigzag(out: np.ndarray, position: int, value: int) -> int:
     return _put_varint(out, position, value << 1 if value >= 0 else (-value << 1) - 1)
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _pack_deltas(values: np.ndarray, out: np.ndarray) -> int:
     """DELTA_BINARY_PACKED of int16 values into `out`; returns how many bytes were written."""
     position = _put_varint(out, 0, _BLOCK)
@@ -175,7 +175,7 @@ def _pack_deltas(values: np.ndarray, out: np.ndarray) -> int:
     return position
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _pack_miniblock(deltas: np.ndarray, smallest: int, words: np.ndarray) -> int:
     """Pack differences, less the smallest of their block, into 64-bit words; returns the bits that each takes."""
     union = np.int32(0)

@@ -5,9 +5,9 @@ import tempfile
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
-import numba
 import numpy as np
 
+from dataset_builder.compiled import compiled
 from dataset_builder.corpus_files import FolderFiles, ZipFiles
 from dataset_builder.errors import RecordError
 from processing.adc import INVALID_SAMPLE
@@ -97,7 +97,7 @@ def _stored(
     return columns, adc, sums
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _place(recorded: np.ndarray, order: np.ndarray, adc: np.ndarray, sums: np.ndarray, ranges: np.ndarray) -> bool:
     """Copy the leads in their order; note each one's sum, as recorded, and its smallest and largest valid sample.
 

@@ -49,7 +49,7 @@ def write_corpus(folder: Path, records: int, patients_share: int = 2) -> None:
         time = f"2{number % 900 + 100}-03-15 12:{number % 60:02d}:00"
         lines.append([subject, study, study, time, path])
         statements = STATEMENTS[number % len(STATEMENTS)]
-        measured = [int(value) for value in rng.integers(-90, 900, len(MEASURED))]
+        measured = [int(value) for value in rng.integers(0, 180, len(MEASURED))]
         measured[number % len(MEASURED)] = 29999
         measurements.append(
             [subject, study, number % 50, time, *statements, *[""] * (18 - len(statements))]

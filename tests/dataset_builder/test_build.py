@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from datasets import load_dataset
 
-from dataset_builder import plan
+from dataset_builder import build, plan
 from dataset_builder.build import build_config, build_job, merge_jobs
 from dataset_builder.errors import DatasetBuildError, NoUsableRecord
 from dataset_builder.mimic_iv_ecg import MIMICIVECG
@@ -116,13 +116,12 @@ def test_any_number_of_processes_gives_the_same_bytes(built, mimic_of_60, open_m
 
 
 def test_processes_that_are_not_forked(built, mimic_of_60, open_mimic, files_of, tmp_path, monkeypatch):
-    """As on other systems than Linux; a folder and a zip both travel to them."""
+    """As on other systems than Linux; the zip of the corpus and its index travel to them."""
     spawn = multiprocessing.get_context("spawn")
     monkeypatch.setattr(multiprocessing, "get_context", lambda method: spawn)
     shutil.make_archive(str(tmp_path / "mimic"), "zip", mimic_of_60)
-    for source in (mimic_of_60, tmp_path / "mimic.zip"):
-        build_config(open_mimic(source), tmp_path / source.stem, num_proc=2)
-        assert files_of(tmp_path / source.stem) == built
+    build_config(open_mimic(tmp_path / "mimic.zip"), tmp_path / "meit-ecg", num_proc=2)
+    assert files_of(tmp_path / "meit-ecg") == built
 
 
 def test_jobs_in_any_order_and_from_other_processes_add_up(built, mimic_of_60, open_mimic, files_of, tmp_path):
@@ -136,7 +135,7 @@ def test_jobs_in_any_order_and_from_other_processes_add_up(built, mimic_of_60, o
     assert build_job(open_mimic(mimic_of_60), output, (2, 3), num_proc=2) == 7 + 7 + 5
 
     shards = work_folder(output) / "shards"
-    assert list(shards.parent.iterdir()) == [shards], "the plan of a job goes with it"
+    assert not list(shards.parent.glob("plan-*")), "the plan of a job goes with it"
     inodes = {path.stat().st_ino for path in shards.glob("*.parquet")}
     merge_jobs(open_mimic(mimic_of_60), output)
     assert files_of(output) == built
@@ -163,7 +162,7 @@ def test_jobs_with_other_options_are_not_merged(mimic_of_60, open_mimic, tmp_pat
     output = tmp_path / "meit-ecg"
     for job in (1, 2):
         build_job(open_mimic(mimic_of_60), output, (job, 2))
-    with pytest.raises(DatasetBuildError, match="8 of 8 shards are missing, the first of them train-00000"):
+    with pytest.raises(DatasetBuildError, match="no shard of mimic-iv-ecg is there with these tables and options"):
         merge_jobs(open_mimic(mimic_of_60), output, limit=40)
     build_config(open_mimic(mimic_of_60), output)
 
@@ -245,6 +244,66 @@ def test_tables_that_were_changed_are_another_build(small_mimic, open_mimic, tmp
     rows = count_rows(corpus)
     build_config(corpus, output)
     assert len(rows) == 20
+
+
+def test_a_recording_that_is_there_again_is_no_longer_left_out(built, small_mimic, open_mimic, files_of, tmp_path):
+    """Left out in a finished shard, as on a disk that failed or by a download that was not through."""
+    folder, output, whole = small_mimic(20), tmp_path / "meit-ecg", tmp_path / "whole"
+    corpus = open_mimic(folder)
+    build_config(corpus, whole)
+    (signal_file, lost) = sorted(folder.glob("files/**/*.dat"))[:2]
+    for path in (signal_file, lost):
+        path.rename(path.with_suffix(".away"))
+    build_job(corpus, output, (1, 1))
+    signal_file.with_suffix(".away").rename(signal_file)
+    report = build_config(corpus, output)
+    assert [record["id"] for record in report["dropped"]["list"]] == [lost.stem]
+    lost.with_suffix(".away").rename(lost)
+    shutil.rmtree(output)
+    build_config(corpus, output)
+    assert files_of(output) == files_of(whole)
+
+
+def test_shards_of_other_code_are_not_taken_up(mimic_of_60, open_mimic, tmp_path, monkeypatch):
+    output = tmp_path / "meit-ecg"
+    corpus = open_mimic(mimic_of_60)
+    with monkeypatch.context() as patched:
+        patched.setattr("dataset_builder.build._code_digest", lambda: "of last week")
+        build_job(corpus, output, (1, 1))
+    with pytest.raises(DatasetBuildError, match="no shard of mimic-iv-ecg is there"):
+        merge_jobs(corpus, output)
+
+
+def test_a_merge_that_was_done_is_said_to_be(mimic_of_60, open_mimic, tmp_path):
+    output = tmp_path / "meit-ecg"
+    corpus = open_mimic(mimic_of_60)
+    build_job(corpus, output, (1, 1))
+    merge_jobs(corpus, output)
+    with pytest.raises(DatasetBuildError, match="were they merged already"):
+        merge_jobs(corpus, output)
+    assert not (output / ".building").exists()
+
+
+def test_a_build_that_breaks_off_on_a_disk_without_links_loses_no_shard(
+    built, mimic_of_60, open_mimic, files_of, tmp_path, monkeypatch
+):
+    output = tmp_path / "meit-ecg"
+    corpus = open_mimic(mimic_of_60)
+    build_job(corpus, output, (1, 1))
+
+    def no_links(*_: object) -> None:
+        raise OSError("no links")
+
+    def break_off(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("os.link", no_links)
+    with monkeypatch.context() as patched:
+        patched.setattr("dataset_builder.dataset_folder._put_in_place", break_off)
+        with pytest.raises(KeyboardInterrupt):
+            merge_jobs(corpus, output)
+    merge_jobs(corpus, output)
+    assert files_of(output) == built
 
 
 def test_a_killed_process_is_a_clear_error_and_the_same_command_goes_on(
@@ -339,6 +398,8 @@ def test_processes_of_a_build_that_was_killed_end_themselves(
     running_build.kill()
     running_build.wait()
     wait_until(lambda: not any(map(is_running, workers)), seconds=10)
+    finished = list((work_folder(tmp_path / "meit-ecg") / "shards").glob("*.json"))
+    assert len(finished) < 8, "they ended because they had built everything"
     build_config(open_mimic(mimic_of_60), tmp_path / "meit-ecg")
     assert files_of(tmp_path / "meit-ecg") == built
 
@@ -358,7 +419,10 @@ def test_ctrl_c_ends_all_processes_with_status_130(built, running_build, mimic_o
     assert len(rows) <= 60 - 7
 
 
-def test_another_build_of_the_config_is_refused_meanwhile(running_build, mimic_of_60, open_mimic, tmp_path):
+def test_another_build_of_the_config_is_refused_meanwhile(
+    running_build, mimic_of_60, open_mimic, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(build, "_LOCK_SECONDS", 0.2)
     with pytest.raises(DatasetBuildError, match="another build of mimic-iv-ecg is writing there"):
         build_config(open_mimic(mimic_of_60), tmp_path / "meit-ecg")
     with pytest.raises(DatasetBuildError, match="another build of mimic-iv-ecg is writing there"):

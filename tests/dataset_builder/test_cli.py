@@ -21,7 +21,7 @@ def test_ptb_xl(small_ptb_xl, tmp_path, capsys, entry, write_table):
     assert "train: 1 records of 1 patients" in printed
     assert "validation: no records, so this split is left out" in printed
     assert "Left out: 1 records\n  1: trace only requested" in printed
-    assert f"English reports: {folder / 'ptbxl_reports_en.csv'}" in printed
+    assert f"English reports: ptbxl_reports_en.csv of {folder}" in printed
     assert "German" not in printed
     assert load_dataset(str(output), "ptb-xl", split="test")["report"][:] == ["atrial flutter"]
 
@@ -127,6 +127,14 @@ def test_bad_input_is_a_message_and_exit_code_2(arguments, message, tmp_path, ca
     assert message in captured.err
     assert "Wrote" not in captured.out
     assert not (tmp_path / "meit-ecg").exists()
+
+
+@pytest.mark.parametrize("job", [["--shard", "1/2"], ["--merge"]])
+@pytest.mark.parametrize("option", [["--translate", "a/model"], ["--download"]])
+def test_what_one_job_must_do_is_refused_to_several(job, option, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        main(["ptb-xl", "--data-dir", str(tmp_path), "--output", str(tmp_path / "meit-ecg"), *job, *option])
+    assert f"{option[0]}: not allowed with --shard or --merge" in capsys.readouterr().err
 
 
 def test_a_missing_reports_csv_is_an_error(small_ptb_xl, tmp_path, capsys, entry):

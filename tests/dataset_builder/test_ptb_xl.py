@@ -349,6 +349,32 @@ def test_a_zip_gives_the_same_bytes_as_its_folder(folder_of_two_rates, open_ptb_
     assert files_of(tmp_path / "folder") == files_of(tmp_path / method)
 
 
+def test_the_corpus_own_csv_of_translations_is_found_wherever_the_corpus_lies(
+    small_ptb_xl, entry, write_table, open_ptb_xl, files_of, tmp_path
+):
+    folder = small_ptb_xl(entry(1), entry(2, strat_fold=10))
+    english = [{"ecg_id": 1, "report_en": "sinus rhythm"}, {"ecg_id": 2, "report_en": "atrial flutter"}]
+    write_table(folder, english, "ptbxl_reports_en.csv", ["ecg_id", "report_en"])
+    nested = tmp_path / "mirror"
+    shutil.copytree(folder, nested / "files" / "ptb-xl" / "1.0.3")
+    packed = shutil.make_archive(str(tmp_path / "ptb-xl"), "zip", folder)
+    report = build_config(open_ptb_xl(folder), tmp_path / "folder")
+    assert report["reports_csv"] == "ptbxl_reports_en.csv"
+    assert report["splits"]["test"]["report_sources"] == {"translation_csv": 1}
+    for number, place in enumerate((nested, packed)):
+        build_config(open_ptb_xl(Path(place)), tmp_path / str(number))
+        assert files_of(tmp_path / str(number)) == files_of(tmp_path / "folder")
+
+
+def test_label_notes_are_cut_off_and_counted(small_ptb_xl, entry, open_ptb_xl, tmp_path):
+    noted = entry(1, report="sinus rhythm. normal ecg. Edit: NORM 100, (NORM 100)")
+    folder = small_ptb_xl(noted, entry(2, report="st &amp; t abnormal with sinus rhythm"))
+    report = build_config(open_ptb_xl(folder), tmp_path / "meit-ecg")
+    assert report["reports_with_label_notes"] == 1
+    texts = load_dataset(str(tmp_path / "meit-ecg"), "ptb-xl", split="train")["report"][:]
+    assert texts == ["sinus rhythm. normal ecg.", "st & t abnormal with sinus rhythm"]
+
+
 @pytest.fixture(scope="module", params=[500.0, 100.0])
 def real(request, ptb_xl, open_ptb_xl, tmp_path_factory) -> tuple[float, dict, datasets.DatasetDict]:
     """The rate, the build report and the splits of the real recordings, with the translations beside them."""

@@ -56,6 +56,15 @@ def test_alternating_values_at_the_borders_of_blocks(samples, values):
     np.testing.assert_array_equal(decode(encode(signal)), signal)
 
 
+@pytest.mark.parametrize("rows_per_group", [1, 2])
+def test_rows_that_take_as_much_space_as_any_can(rows_per_group):
+    """Every difference takes 17 bits."""
+    signals = np.resize(np.array([-32768, 32767], np.int16), (3, 12, 5000))
+    pages = encode(signals, rows_per_group)
+    np.testing.assert_array_equal(decode(pages), signals)
+    assert sum(map(len, pages.groups)) > signals.size * 17 / 8
+
+
 def test_the_widest_differences_within_one_block():
     """From the lowest value to the highest and back: differences of -65,535 and 65,535, which take 17 bits apart."""
     signal = np.zeros((1, 2, 300), np.int16)
