@@ -50,16 +50,22 @@ _BOILERPLATE = _rules(
     r"(?:technician|tech|tech id|operator|physician|attending|referring \w+|referred|reviewer|location)\s*[:#]",
     r"(?:room|unit|cart|device|medications?|indications?|test ind\w*|reason|history|patient(?: \w+)?|name|id)\s*[:#]",
     r"(?:mrn|dob|date|time|age|sex|gender|height|weight|account|order|acquired|printed)\s*[:#]",
-    # Disclaimers, and what is left of an empty cell.
-    r"(?:suggest |recommend |please )?clinical(?:ly)? correlat",
-    r"(?:this|computer|automated|automatic|machine)\b.{0,40}\b(?:generated|interpretation|interpreted|analysis)\b",
+    # What is left of an empty cell.
     r"(?:end of (?:report|statement)s?|12[- ]lead (?:ecg|ekg)|ecg|ekg|electrocardiogram|report|none|null|nan|n/?a)$",
+)
+# Clauses that begin so say nothing about it either; a finding may follow.
+_DISCLAIMER = _rules(
+    r"(?:suggest |recommend |please )?clinical(?:ly)? correlat",
+    r"(?:this (?:is|was|ecg|ekg|report|tracing|interpretation|analysis)|computer|automated|automatic|machine)\b"
+    r".{0,40}\b(?:generated|interpretation|interpreted|analysis)\b",
 )
 # Who signs, and who should: also as a clause of a statement.
 _SIGNATURE = _rules(
     r"(?:electronically |digitally )?(?:confirmed|reviewed|signed|edited|interpreted|verified|attested) (?:by|on)\b",
     r"(?:over-?read|referred|ordered|requested|read|approved) (?:by|on)\b",
-    r"(?:un|not )(?:confirmed|reviewed|edited)\b(?: (?:report|ecg|ekg|diagnosis|interpretation|analysis))?(?:\W|$)",
+    # As a whole: "Unconfirmed inferior infarct" is a finding.
+    r"(?:un|not )(?:confirmed|reviewed|edited)(?: (?:report|ecg|ekg|diagnosis|interpretation|analysis))*$",
+    r"(?:un|not )(?:confirmed|reviewed|edited) (?:by|on)\b",
     r"(?:preliminary|provisional) (?:report|ecg|ekg|interpretation|analysis|diagnosis)\b",
     r"(?:\w+ ){0,2}review(?: (?:advised|required|recommended|suggested))?$",
 )
@@ -72,17 +78,29 @@ _COMPARISON = _rules(
     r"\bno (?:significant |major |other |further )?(?:serial )?changes?\b",
     r"\bunchanged\b|\bno longer\b|\bserial\b.{0,20}\bchange",
     r"\b(?:has|have) (?:\w+ )?(?:increased|decreased|shortened|lengthened|improved|worsened|disappeared|resolved)\b",
+    r"^since\b",
+)
+# Parts that compare what stands before them: "New left bundle branch block since prior".
+_COMPARISON_PART = re.compile(r"\s+(?:(?:as|when) )?(?:since|compared (?:to|with))\b.*", re.IGNORECASE)
+# What stands before them and is none of this ECG's findings: "Minor changes", "PVCs resolved", "Rate is slower".
+_COMPARED = _rules(
+    r"^(?:(?:when|as|not|no|new|this|the|some|minor|major|significant|ecg|ekg|tracing|study|changes?|differences?)\s*)+$",
+    r"\b(?:changed|increased|decreased|faster|slower|shorter|longer|improved|worse|worsened|better|smaller|larger)$",
+    r"\b(?:resolved|disappeared|absent|gone|cleared|similar|(?:less|more) \w+)$",
 )
 # ... but for what they say of this one: "Atrial fibrillation has replaced Sinus rhythm", "ST elevation now present in".
 _REPLACED = re.compile(r"\s+(?:has|have) replaced\s.*", re.IGNORECASE)
 _NOW = re.compile(r"\b(?:(?:is|are) )?now (evident|present|seen)\b", re.IGNORECASE)
 
+_NOISE = r"(?:art[ie]facts?|baseline (?:wander\w*|drift)|noise|tremor|interference)\b"
+_NOISE_WORDS = r"(?:(?!and |or |with )\w[\w/-]* )"  # before it: "with muscle artifact"
 # Parts of a statement about the recording; what is left may be a finding.
 _QUALITY_PART = _rules(
     r"(?:\ball (?:12|twelve) )?\bleads?(?:\(s\))? (?:is |are )?(?:unsuitable|missing|off|omitted|excluded)\b.*",
     rf"\b(?:hence )?(?:only )?(?:leads? )?{_LEADS} (?:(?:is|are|was|were) )?(?:omitted|analy[sz]ed|excluded)\b.*",
     r"[\s,(-]{0,3}\b(?:based|analysis) on (?:the )?(?:available|remaining) leads\)?",
-    r"\s+with [^,;]{0,40}\b(?:art[ie]facts?|baseline (?:wander\w*|drift)|noise|tremor|interference)\b",
+    rf"\s+with (?:(?:muscle|motion|baseline|electrical) (?:and|or) )?{_NOISE_WORDS}{{0,4}}{_NOISE}",
+    rf"\s+and {_NOISE_WORDS}{{0,2}}{_NOISE}",
 )
 # Clauses about it.
 _QUALITY_CLAUSE = _rules(
@@ -96,6 +114,11 @@ _QUALITY_CLAUSE = _rules(
     r"\bno (?:further )?(?:\w+ )?analysis\b|\banalysis (?:is )?(?:not|un)|\b(?:not|cannot) be analy[sz]ed\b",
     r"\binterpretation (?:may be|is|assumes|should)\b|\bmay affect (?:the )?interpretation\b",
     r"\b(?:please|suggest|recommend) repeat\b|\brepeat (?:the )?(?:ecg|ekg|tracing|recording)\b",
+)
+# Clauses that leave it open whether the recording or the heart is the cause: a finding too.
+_OR_FINDING = _rules(
+    r"\bdextrocardia\b",
+    r"^(?:(?!tremor|wander|drift|nois|interference|quality).)*\S (?:or|versus|vs\.?) art[ie]facts?\b",
 )
 _ONLY_LEADS = re.compile(rf"(?:and )?{_LEADS}", re.IGNORECASE)
 
@@ -175,9 +198,23 @@ def _read(statement: str) -> tuple[str, str]:
         # "Baseline wander in leads II, III": the leads belong to what stands before them.
         about_clause = bool(_QUALITY_CLAUSE.search(clause) or about_clause and _ONLY_LEADS.fullmatch(clause))
         about_quality |= about_clause
-        if not about_clause and not (_COMPARISON.search(clause) or _SIGNATURE.match(clause)):
-            finding += separator + clause if finding and clause else clause
+        if about_clause and not _OR_FINDING.search(clause) or _says_nothing(clause):
+            continue
+        clause = _COMPARISON_PART.sub("", clause)
+        finding += separator + clause if finding and clause else clause
     return _sentence(finding), _sentence(text) if about_quality else ""
+
+
+def _says_nothing(clause: str) -> bool:
+    """Whether a clause is about another ECG, about who signs, or a disclaimer, and holds no finding."""
+    compared = _COMPARISON_PART.sub("", clause)
+    return bool(
+        _COMPARISON.search(compared)
+        or compared != clause
+        and _COMPARED.search(compared)
+        or _SIGNATURE.match(clause)
+        or _DISCLAIMER.match(clause)
+    )
 
 
 def _tidy(statement: str) -> str:

@@ -46,6 +46,9 @@ def test_a_statement_that_goes_on_with_the_one_before():
         "Compared with ECG of 12-JAN-2130, no significant change", "When compared with ECG of 12-JAN-2130 10:20,",
         "Since previous tracing, no significant change", "No significant change was found",
         "Vent. rate has increased BY 33 BPM", "Premature ventricular complexes are no longer Present",
+        "When compared to prior", "Minor changes compared to prior", "PVCs resolved since prior tracing",
+        "Rate has decreased since", "Unconfirmed report", "Unconfirmed diagnosis", "Unconfirmed ECG",
+        "Not confirmed by physician",
         "Clinical correlation suggested", "This is a computer generated interpretation", "12-lead ECG",
     ],
 )  # fmt: skip
@@ -85,6 +88,17 @@ def test_what_says_nothing_of_this_ecg(statement):
         ("Sinus rhythm (unconfirmed)", "Sinus rhythm."),
         ("Sinus rhythm, no significant change since previous tracing", "Sinus rhythm."),
         ("Atrial fibrillation has replaced Sinus rhythm", "Atrial fibrillation."),
+        ("New left bundle branch block since prior", "New left bundle branch block."),
+        (
+            "T wave changes consistent with ischemia since last tracing",
+            "T wave changes consistent with ischemia.",
+        ),
+        ("Acute MI compared to prior", "Acute MI."),
+        ("Acute MI as compared with previous ECG", "Acute MI."),
+        ("Compared with ECG of 01-JAN-2150, atrial fibrillation", "Atrial fibrillation."),
+        ("Unconfirmed: possible MI", "Possible MI."),
+        ("This patient has AF, automatic interpretation", "This patient has AF."),
+        ("Clinical correlation suggested: possible MI", "Possible MI."),
         ("T wave inversion now evident in Lateral leads", "T wave inversion evident in lateral leads."),
     ],
 )
@@ -100,7 +114,8 @@ def test_clean_sentences(statement, sentence):
         "Previous anterior infarct", "Anterior infarct, old", "Anterior infarct, age unknown",
         "Inferior infarct, age not determined", "Reverse R wave progression in V1-V3", "No acute ST changes",
         "Low QRS voltages in limb leads", "Q waves in inferior leads", "Normal ECG except for rate",
-        "Age undetermined infarct", "Demand pacing", "Lateral ST-T changes are nonspecific",
+        "Age undetermined infarct", "Unconfirmed inferior infarct", "Demand pacing",
+        "Lateral ST-T changes are nonspecific",
         "Left axis deviation. Left anterior fascicular block", "QRS changes V3/V4 - probably due to LVH",
     ],
 )  # fmt: skip
@@ -129,6 +144,8 @@ def test_findings_stay(statement):
         ("Muscle tremor artifact", None),
         ("--- Possible measurement error ---", None),
         ("Analysis error", None),
+        ("Right or left arm electrode reversal", None),
+        ("Tremor or artifact", None),
     ],
 )  # fmt: skip
 def test_notes_on_quality(statement, note):
@@ -145,6 +162,21 @@ def test_notes_on_quality(statement, note):
         ("Wide QRS tachycardia, no further rhythm analysis attempted", "Wide QRS tachycardia."),
         ("Poor R wave progression - consider lead placement", "Poor R wave progression."),
         ("Sinus rhythm with baseline wander", "Sinus rhythm."),
+        ("Sinus rhythm with muscle and motion artifact", "Sinus rhythm."),
+        ("Sinus rhythm with PVCs and artifact", "Sinus rhythm with PVCs."),
+        ("Sinus rhythm with PVCs with noise", "Sinus rhythm with PVCs."),
+        ("Sinus rhythm with artifact and PVCs", "Sinus rhythm and PVCs."),
+        (
+            "Sinus rhythm with first degree AV block and baseline wander",
+            "Sinus rhythm with first degree AV block.",
+        ),
+        (
+            "Atrial fibrillation with rapid ventricular response and baseline artifact",
+            "Atrial fibrillation with rapid ventricular response.",
+        ),
+        ("Dextrocardia or limb lead reversal", "Dextrocardia or limb lead reversal."),
+        ("Limb lead reversal or dextrocardia", "Limb lead reversal or dextrocardia."),
+        ("PVCs or artifact", "PVCs or artifact."),
     ],
 )
 def test_a_note_that_carries_a_finding(statement, sentence):
