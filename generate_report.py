@@ -25,12 +25,20 @@ def _parser() -> argparse.ArgumentParser:
     )
     add_model_options(parser, batch_size=8)
     parser.add_argument("--json", action="store_true", help="one JSON object per draft and line")
+    rate_help = "of CSV and NumPy files that do not say it; a file that says another rate is refused"
+    parser.add_argument("--sampling-rate", type=float, metavar="HZ", help=rate_help)
+    names_help = "the rows of NumPy files, or the columns to read of CSV files; a file that says others is refused"
+    parser.add_argument("--lead-names", type=_names, metavar="I,II,...", help=names_help)
     parser.add_argument("--start-s", type=float, metavar="S", help="draft only the 10 s that start at this second")
     parser.add_argument("--instruction", default=DEFAULT_INSTRUCTION, metavar="TEXT", help="what the model is asked")
     parser.add_argument("--num-beams", type=positive, default=1, metavar="N", help="beam search (default: 1, greedy)")
     parser.add_argument("--do-sample", action="store_true", help="sample instead of taking the likeliest token")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="of --do-sample (default: 0)")
     return parser
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(","))
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -46,6 +54,8 @@ def main(argv: list[str] | None = None) -> int:
     failed = False
     for draft in drafter.draft(
         arguments.files,
+        sampling_rate=arguments.sampling_rate,
+        lead_names=arguments.lead_names,
         start_s=arguments.start_s,
         max_new_tokens=arguments.max_new_tokens,
         num_beams=arguments.num_beams,

@@ -1,35 +1,39 @@
 """Recordings in CSV files: a column per lead under its name, with or without a column of time."""
 
 import csv
+import itertools
 import math
 import re
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 
 from .leads import canonical_lead
-from .numpy_files import check_unstated_unit
 from .recording import ECGReadError, Recording
-from .voltage_units import split_unit, units_per_millivolt
+from .voltage_units import check_unstated_unit, split_unit, units_per_millivolt
 
 _MAX_COLUMNS = 256
 _MAX_QUOTED = 40  # characters
 _MAX_MESSAGE = 300
 _MAX_HEADER = 1 << 14  # characters
 _INDEX = ("", "index", "sample", "samples", "n", "#", "unnamed: 0")
+# What Excel is told in a first line of its own.
+_SEPARATOR_LINE = re.compile(r'"?sep=([,;\t])"?\s*', re.IGNORECASE)
+_COMMENT = re.compile(r"#(?!\s*[,;\t])")  # not the index called "#"
 # "time (s)", "time_ms", "t", "ms"
 _TIME = re.compile(r"(?:time|t)?[\s_]*[(\[]?(s|sec|seconds|ms|msec|milliseconds)[)\]]?|time|t", re.IGNORECASE)
 
 
 def read_csv(path: Path, sampling_rate: float | None, lead_names: Sequence[str] | None) -> Recording:
-    """Read a table in UTF-8, separated by commas, semicolons or tabs, a row per sample.
+    """Read a table in UTF-8 or Latin-1, separated by commas, semicolons or tabs, a row per sample.
 
-    Its first row names the columns: leads in any spelling that `canonical_lead` knows, in mV or in the unit behind
-    the name ("I (uV)", "II [mV]"); a time in s or ms ("time (s)", "time_ms"), which gives the rate; an index, which is
-    left out. An empty field or "nan" is a sample that was not measured. Decimal commas are read where the separator
-    is another.
+    A line "sep=;" and lines of comment may come first (`read_header`). The first row names the columns: leads in any
+    spelling that `canonical_lead` knows, in mV or in the unit behind the name ("I (uV)", "II [mV]"); a time in s or ms
+    ("time (s)", "time_ms"), which gives the rate; an index, which is left out. An empty field or "nan" is a sample
+    that was not measured. Decimal commas are read where the separator is another.
 
     Args:
         path: the file.
@@ -46,12 +50,35 @@ def read_csv(path: Path, sampling_rate: float | None, lead_names: Sequence[str] 
         raise ECGReadError(f"{path}: {str(error)[:_MAX_MESSAGE]}") from error
 
 
+def read_header(file: TextIO) -> tuple[str, str]:
+    """Read up to the first row: past a first line such as "sep=;" and past lines of comment, which begin with "#".
+
+    Returns:
+        The row as it stands, and what separates its fields. "" where the file ends before.
+    """
+    line = file.readline(_MAX_HEADER)
+    separator = _SEPARATOR_LINE.fullmatch(line)
+    if separator:
+        line = file.readline(_MAX_HEADER)
+    while _COMMENT.match(line):
+        line = file.readline(_MAX_HEADER)
+    return line, separator[1] if separator else max(",;\t", key=line.count)
+
+
+def _encoding(path: Path) -> str:
+    try:
+        path.read_bytes().decode()  # 32 MiB at most
+    except UnicodeDecodeError:
+        return "latin-1"
+    return "utf-8-sig"
+
+
 def _read(path: Path, sampling_rate: float | None, lead_names: Sequence[str] | None) -> Recording:
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        first = file.readline(_MAX_HEADER)
-        delimiter = max(",;\t", key=first.count)
+    with path.open(encoding=_encoding(path), newline="") as file:
+        first, delimiter = read_header(file)
         [header] = csv.reader([first], delimiter=delimiter, strict=True)
         header = [name.strip() for name in header]
+        rows = csv.reader(file, delimiter=delimiter, strict=True)
         if len(header) > _MAX_COLUMNS:
             raise ValueError(f"{len(header)} columns; expected at most {_MAX_COLUMNS}")
         if all(_number(name) is not None for name in header):
@@ -59,9 +86,8 @@ def _read(path: Path, sampling_rate: float | None, lead_names: Sequence[str] | N
                 raise ValueError(
                     f"{len(header)} columns without a row of names; expected that row, or lead_names= with a name each"
                 )
-            header = list(lead_names)
-            file.seek(0)
-        table = _table(csv.reader(file, delimiter=delimiter, strict=True), len(header), delimiter)
+            header, rows = list(lead_names), itertools.chain([header], rows)
+        table = _table(rows, len(header), delimiter)
     time = [column for column, name in enumerate(header) if _TIME.fullmatch(name)]
     if lead_names is None:
         columns = [
@@ -78,7 +104,7 @@ def _read(path: Path, sampling_rate: float | None, lead_names: Sequence[str] | N
     return Recording(signal.astype(np.float32), rate, tuple(lead_names or (name for name, _ in leads)), str(path))
 
 
-def _table(rows: Iterator[list[str]], width: int, delimiter: str) -> np.ndarray:
+def _table(rows: Iterable[list[str]], width: int, delimiter: str) -> np.ndarray:
     """float64 of shape (rows, columns)."""
     numbers = array("d")
     for row in rows:

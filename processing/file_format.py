@@ -1,9 +1,12 @@
 """Which format an ECG file is in, told by its content."""
 
+import codecs
+import io
 import re
 import struct
 from pathlib import Path
 
+from .csv_files import read_header
 from .leads import canonical_lead
 from .recording import ECGReadError
 from .voltage_units import split_unit
@@ -16,7 +19,7 @@ CSV, NPY, NPZ = "CSV", "NumPy .npy", "NumPy .npz"
 
 _EXPECTED = (
     "a WFDB record (.hea with .dat), SCP-ECG, DICOM waveform, HL7 aECG, GE MUSE XML, Philips XML, EDF, ISHNE, MFER, "
-    "CSV with a header row of lead names, or NumPy (.npy, .npz)"
+    "CSV in UTF-8 or Latin-1 with a header row of lead names, or NumPy (.npy, .npz)"
 )
 _START = 4096  # bytes
 _RECORD_SUFFIXES = (".hea", ".dat", ".mat")
@@ -44,6 +47,7 @@ _MAGIC = (
     (0, b"\x93NUMPY", NPY),
     (0, b"PK\x03\x04", NPZ),
 )
+_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x9f]")  # characters of no text, in Latin-1 neither
 _XML_ROOTS = {"annotatedecg": AECG, "restingecg": MUSE, "restingecgdata": PHILIPS}
 # MFER's definitions that may stand before the samples, and the lengths that they can have (ISO 22077-1).
 _MFER_LENGTHS = {
@@ -139,13 +143,14 @@ def _is_mfer(start: bytes) -> bool:
 
 
 def _is_csv(start: bytes) -> bool:
-    """Whether the first line is text of several fields, one of them a lead or all of them numbers."""
+    """Whether the first row is text of several fields, one of them a lead or all of them numbers."""
     try:
-        line = start.partition(b"\n")[0].decode("utf-8-sig", errors="strict" if b"\n" in start else "ignore")
+        text = codecs.getincrementaldecoder("utf-8-sig")().decode(start)  # a character cut at the end is left out
     except UnicodeDecodeError:
-        return False
+        text = start.decode("latin-1")
+    line, _ = read_header(io.StringIO(text, newline=""))
     fields = [field.strip(' "') for field in re.split(r"[,;\t]", line.strip())]
-    if "\0" in line or not fields[0] and len(fields) == 1:
+    if _CONTROL.search(line) or not fields[0] and len(fields) == 1:
         return False
     return any(_is_lead(field) for field in fields) or len(fields) > 1 and all(map(_is_number, fields))
 

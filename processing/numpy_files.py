@@ -9,7 +9,7 @@ from typing import IO
 import numpy as np
 
 from .recording import ECGReadError, Recording
-from .voltage_units import units_per_millivolt
+from .voltage_units import check_unstated_unit, units_per_millivolt
 
 _KEYS = {
     "signal": ("signal", "ecg"),
@@ -20,8 +20,6 @@ _KEYS = {
 _MAX_QUOTED = 300  # characters
 _MAX_MEMBER_BYTES = 256 << 20
 _MAX_NAME_BYTES = 1 << 16
-# Nothing on the skin reaches this; a larger number without a unit is a count or a µV.
-MAX_UNSTATED_MILLIVOLTS = 100.0
 
 
 def read_npy(path: Path, sampling_rate: float | None, lead_names: Sequence[str] | None) -> Recording:
@@ -127,16 +125,3 @@ def _recording(
     if unit is None:
         check_unstated_unit(millivolts)
     return Recording(millivolts.astype(np.float32), float(sampling_rate), names, str(path))
-
-
-def check_unstated_unit(millivolts: np.ndarray) -> None:
-    """Refuse numbers that no ECG in mV reaches, in a file that states no unit.
-
-    Raises:
-        ValueError: a sample is larger; the message says what unit it may be in.
-    """
-    largest = np.nanmax(np.abs(millivolts), initial=0.0)
-    if largest > MAX_UNSTATED_MILLIVOLTS:
-        raise ValueError(
-            f"values of up to {largest:g} and no unit; expected mV, or a unit such as uV stated beside the numbers"
-        )

@@ -2,6 +2,8 @@
 
 import re
 
+import numpy as np
+
 _MAX_TITLE = 100  # characters
 # "I (uV)", "II [mV]", "V1_uV"
 _WITH_UNIT = re.compile(r"(.*?)(?:\s*[(\[](.*)[)\]]|[\s_]([nuµμm]?v))?", re.IGNORECASE)
@@ -23,6 +25,9 @@ _PER_MILLIVOLT = {
     "volt": 1e-3,
     "volts": 1e-3,
 }
+# mV. Nothing on the skin reaches the larger, so that more without a unit is a count or in µV. The largest deflection of
+# any ECG is above the smaller, so that less is in V.
+_UNSTATED_MILLIVOLTS = (0.02, 100.0)
 
 
 def units_per_millivolt(unit: str) -> float:
@@ -35,6 +40,20 @@ def units_per_millivolt(unit: str) -> float:
     if per_millivolt is None:
         raise ValueError(f"the unit {unit[:20]!r}; expected mV, uV, nV or V")
     return per_millivolt
+
+
+def check_unstated_unit(millivolts: np.ndarray) -> None:
+    """Refuse numbers that no ECG in mV reaches, or stays below, in a file that states no unit.
+
+    Raises:
+        ValueError: the largest sample is too large or too small; the message says what was expected. All samples
+            may be 0 or NaN.
+    """
+    largest = np.nanmax(np.abs(millivolts), initial=0.0)
+    lowest, highest = _UNSTATED_MILLIVOLTS
+    if 0 < largest < lowest or largest > highest:
+        found = f"values of up to {largest:g} and no unit{', perhaps in V' if largest < lowest else ''}"
+        raise ValueError(f"{found}; expected mV, or a unit such as uV stated beside the numbers")
 
 
 def split_unit(title: str) -> tuple[str, str | None]:

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -98,7 +98,14 @@ class ReportDrafter:
         self._prompt = torch.tensor(prompt)
 
     def draft(
-        self, sources: Iterable[Source], *, start_s: float | None = None, max_new_tokens: int = 256, **generation
+        self,
+        sources: Iterable[Source],
+        *,
+        sampling_rate: float | None = None,
+        lead_names: Sequence[str] | None = None,
+        start_s: float | None = None,
+        max_new_tokens: int = 256,
+        **generation,
     ) -> Iterator[Draft]:
         """Draft a report for each ten seconds of each recording, in order.
 
@@ -106,6 +113,8 @@ class ReportDrafter:
 
         Args:
             sources: files or recordings.
+            sampling_rate: in Hz, of files that do not say it (`read_ecg`); one that says another is refused.
+            lead_names: of files that do not say them, likewise.
             start_s: only the window that starts at this second; by default a longer recording gives one draft per
                 ten seconds from its start, the last of them padded.
             max_new_tokens: length of a report in tokens at most.
@@ -113,19 +122,21 @@ class ReportDrafter:
         """
         pending: list[tuple[Draft, torch.Tensor | None]] = []
         for source in sources:
-            for draft, ecg_values in self._windows(source, start_s):
+            for draft, ecg_values in self._windows(source, sampling_rate, lead_names, start_s):
                 pending.append((draft, ecg_values))
                 if sum(values is not None for _, values in pending) == self.batch_size:
                     yield from self._generate(pending, max_new_tokens, generation)
                     pending = []
         yield from self._generate(pending, max_new_tokens, generation)
 
-    def _windows(self, source: Source, start_s: float | None) -> Iterator[tuple[Draft, torch.Tensor | None]]:
+    def _windows(
+        self, source: Source, sampling_rate: float | None, lead_names: Sequence[str] | None, start_s: float | None
+    ) -> Iterator[tuple[Draft, torch.Tensor | None]]:
         name = getattr(source, "source", None) or os.fspath(source)
         empty = Draft(str(name), start_s or 0.0, 0.0, report=None, error=None, model=self.name)
         extractor = self.processor.feature_extractor
         try:
-            [recording] = extractor.recordings(source)
+            [recording] = extractor.recordings(source, sampling_rate, lead_names)
         except _UNUSABLE as error:
             yield dataclasses.replace(empty, error=str(error)), None
             return

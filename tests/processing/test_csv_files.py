@@ -93,7 +93,46 @@ def test_units_behind_the_names(tmp_path, ecg, form, per_millivolt):
 def test_units_that_are_wrong_or_missing(tmp_path, ecg):
     path = write(tmp_path / "a.csv", ecg, [f"{lead} (mmHg)" for lead in LEADS])
     assert "the unit 'mmHg'; expected mV" in refused(path, sampling_rate=500)
-    assert "and no unit" in refused(write(tmp_path / "a.csv", ecg * 1000), sampling_rate=500)
+    assert "and no unit; expected mV" in refused(write(tmp_path / "a.csv", ecg * 1000), sampling_rate=500)
+    volts = write(tmp_path / "a.csv", ecg / np.abs(ecg).max() * 0.0199)
+    assert "values of up to 0.0199 and no unit, perhaps in V; expected mV" in refused(volts, sampling_rate=500)
+    small = write(tmp_path / "a.csv", ecg / np.abs(ecg).max() * 0.0201)
+    assert np.abs(read_ecg(small, sampling_rate=500).signal).max() == pytest.approx(0.0201)
+    assert not read_ecg(write(tmp_path / "a.csv", ecg * 0), sampling_rate=500).signal.any()
+
+
+def test_what_clinicians_export(tmp_path, ecg):
+    path = write(tmp_path / "a.csv", ecg * 1000, [f"{lead} (µV)" for lead in LEADS], ";", encoding="latin-1")
+    assert b"I (\xb5V);II" in path.read_bytes()
+    table = path.read_bytes()
+    comment = "# Gerät: Müller, 500 Hz\r\n#\n".encode("latin-1")
+    for start in (b"", b"sep=;\r\n", b'"SEP=;"\n', comment, b"sep=;\n" + comment):
+        path.write_bytes(start + table)
+        recording = read_ecg(path, sampling_rate=500)
+        assert recording.lead_names == LEADS
+        np.testing.assert_allclose(recording.signal, ecg, atol=1e-6)
+
+
+def test_the_separator_is_the_one_that_is_stated(tmp_path):
+    # The first row holds more commas than semicolons.
+    (tmp_path / "a.csv").write_text("sep=;\nI;V1;remark, remark, remark\n1;2;\n")
+    recording = read_ecg(tmp_path / "a.csv", sampling_rate=500, lead_names=["V1", "I"])
+    np.testing.assert_array_equal(recording.signal, [[2], [1]])
+
+
+def test_comments_before_numbers_and_an_index_called_number(tmp_path):
+    (tmp_path / "a.csv").write_text("# I and II\n0.5,1\n2,3\n")
+    np.testing.assert_array_equal(
+        read_ecg(tmp_path / "a.csv", sampling_rate=500, lead_names=["I", "II"]).signal, [[0.5, 2], [1, 3]]
+    )
+    (tmp_path / "a.csv").write_text("#,I\n0,1\n1,2\n")
+    np.testing.assert_array_equal(read_ecg(tmp_path / "a.csv", sampling_rate=500).signal, [[1, 2]])
+
+
+@pytest.mark.parametrize("content", [b"sep=;\n", b"# I,II\n", b"sep=|\nI|II\n1|2\n", b"\x80,I\n1,2\n", b"#\n" * 5000])
+def test_first_lines_that_are_no_table(tmp_path, content):
+    (tmp_path / "a.csv").write_bytes(content)
+    assert "not an ECG recording" in refused(tmp_path / "a.csv", sampling_rate=500)
 
 
 def test_other_columns_are_named_or_refused(tmp_path, ecg):
@@ -139,7 +178,7 @@ def test_quoted_names(tmp_path):
         (b"I;II\n1,2,3;4\n", "holds '1,2,3'"),
         (b"I,II\n", "0 samples"),
         (b"I,II\n,\n", "0 samples"),
-        (b"I,II\n1,\xff\n", "utf-8"),
+        (b"I,II\n1,\xff\n", "row 1 holds 'ÿ'; expected a number"),
         (b'I,II\n1,"2\n', "unexpected end"),
         (b"I," + b"," * 300 + b"\n1\n", "302 columns"),
         (b"I,II\n" + b"1" * 200_000 + b",1\n", "field larger than"),

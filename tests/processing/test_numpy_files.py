@@ -79,7 +79,8 @@ def test_an_archive_without_everything(tmp_path, ecg):
         (lambda ecg: ecg[:11], "shape (11, 600) with 12 lead names"),
         (lambda ecg: ecg[None], "shape (1, 12, 600)"),
         (lambda ecg: (ecg * 1000).astype(np.int16), "int16 without a unit"),
-        (lambda ecg: ecg * 1000, "and no unit"),
+        (lambda ecg: ecg * 1000, "and no unit; expected mV"),
+        (lambda ecg: ecg / 1000, "and no unit, perhaps in V; expected mV"),
         (lambda ecg: ecg + 1j, "complex128 without a unit"),
         (lambda ecg: ecg.astype(object), "an array of object"),
         (lambda ecg: ecg[:, :0], "0 samples"),
@@ -89,6 +90,11 @@ def test_an_archive_without_everything(tmp_path, ecg):
 def test_arrays_that_are_no_recording(tmp_path, ecg, change, words):
     np.save(tmp_path / "a.npy", change(ecg), allow_pickle=True)
     assert words in refused(tmp_path / "a.npy", **STATED)
+
+
+def test_a_stated_unit_is_believed(tmp_path, ecg):
+    np.savez(tmp_path / "a.npz", ecg=ecg / 1000, unit="V")
+    np.testing.assert_allclose(read_ecg(tmp_path / "a.npz", **STATED).signal, ecg, rtol=1e-5)
 
 
 def test_units_of_an_archive(tmp_path, ecg):

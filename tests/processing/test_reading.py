@@ -44,6 +44,7 @@ def test_a_signal_file_that_begins_like_another_format(write_record, suffix, sta
         (b"%PDF-1.7\n", "it begins with b'%PDF-1.7"),
         (bytes(5000), r"it begins with b'\x00\x00"),
         (b"name,age\nDoe,50\n", "it begins with b'name,age"),
+        ("I,II\n1,2\n".encode("utf-16"), r"it begins with b'\xff\xfeI\x00,"),
     ],
 )
 def test_files_that_are_no_ecg(tmp_path, content, found):
@@ -52,6 +53,7 @@ def test_files_that_are_no_ecg(tmp_path, content, found):
     assert message.startswith(f"{tmp_path / 'scan'}: not an ECG recording: {found}")
     for name in ("WFDB record", "SCP-ECG", "DICOM", "aECG", "MUSE", "Philips", "EDF", "ISHNE", "MFER", "CSV", "NumPy"):
         assert name in message.partition("expected")[2]
+    assert "CSV in UTF-8 or Latin-1 with a header row" in message
 
 
 def test_paths_that_are_no_file(tmp_path):

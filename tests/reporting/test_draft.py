@@ -174,6 +174,33 @@ def test_command_prints_each_report_with_the_notice(adapter, files, capsys):
     assert printed.index(str(files[0])) < printed.index(str(files[1]))
 
 
+@pytest.mark.parametrize("suffix", [".npy", ".csv"])
+def test_command_states_what_a_file_does_not_say(adapter, files, capsys, tmp_path, suffix):
+    path = tmp_path / f"array{suffix}"
+    signal = read_ecg(files[0]).signal
+    if suffix == ".npy":
+        np.save(path, signal)
+    else:
+        np.savetxt(path, signal.T, delimiter=",", fmt="%.6f")
+    command = [str(path), "--model", str(adapter), "--max-new-tokens", "4", "--json"]
+    assert generate_report.main(command) == 1
+    assert "lead_names=" in capsys.readouterr().err
+    stated = ["--sampling-rate", "500", "--lead-names", ", ".join(LEADS)]
+    assert generate_report.main([*command, *stated]) == 0
+    draft = json.loads(capsys.readouterr().out)
+    assert (draft["error"], draft["seconds"]) == (None, 10)
+    assert generate_report.main([*command, "--sampling-rate", "1000", *stated[2:]]) == 0
+    assert json.loads(capsys.readouterr().out)["seconds"] == 5
+
+
+def test_command_refuses_what_a_file_contradicts(adapter, files, capsys):
+    command = [str(files[0]), "--model", str(adapter), "--max-new-tokens", "4"]
+    assert generate_report.main([*command, "--sampling-rate", "250"]) == 1
+    assert "recorded at 500 Hz; sampling_rate=250" in capsys.readouterr().err
+    assert generate_report.main([*command, "--lead-names", "I,II"]) == 1
+    assert "its leads are" in capsys.readouterr().err
+
+
 def test_command_prints_json_and_reports_failures(adapter, files, capsys, tmp_path):
     missing = tmp_path / "missing"
     command = [str(missing), str(files[0]), "--model", str(adapter), "--max-new-tokens", "4", "--json"]
