@@ -4,12 +4,15 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TextIO
 
 from dataset_builder.csv_table import iterate_csv
 from dataset_builder.errors import DatasetBuildError, RecordError
 
 SCP_STATEMENTS = "scp_statements.csv"
 
+# Far more than any cell of the published table has: what a report is made of, and what a message quotes.
+_MAX_CHARACTERS = 500
 _FLAG = {"": False, "0": False, "0.0": False, "1": True, "1.0": True}
 
 # Descriptions that are no phrase of a report, as they stand in the table: what reads well instead.
@@ -36,23 +39,25 @@ class ScpStatement:
     part: str
 
 
-def read_scp_statements(path: str | os.PathLike) -> dict[str, ScpStatement]:
-    """Read PTB-XL's `scp_statements.csv`: {code: statement}.
+def read_scp_statements(table: str | os.PathLike | TextIO) -> dict[str, ScpStatement]:
+    """Read PTB-XL's `scp_statements.csv`, by its path or opened as `iterate_csv` takes it: {code: statement}.
 
     Raises:
         DatasetBuildError: the file is missing, or no such table.
     """
     columns = ("", "description", "form", "rhythm", "diagnostic_class", "Statement Category")
     statements: dict[str, ScpStatement] = {}
-    for row in iterate_csv(path, columns):
+    name = table if isinstance(table, str | os.PathLike) else getattr(table, "name", "table")
+    for row in iterate_csv(table, columns):
+        row = {column: cell[:_MAX_CHARACTERS] for column, cell in row.items()}
         code, description = row[""].strip(), row["description"].strip()
         if not code or not description:
-            raise DatasetBuildError(f"{path}: code {code!r} has the description {description!r}; expected both")
+            raise DatasetBuildError(f"{name}: code {code!r} has the description {description!r}; expected both")
         if code in statements:
-            raise DatasetBuildError(f"{path}: two lines for the code {code}; expected one")
+            raise DatasetBuildError(f"{name}: two lines for the code {code}; expected one")
         for pattern, replacement in _PHRASING:
             description = pattern.sub(replacement, description)
-        statements[code] = ScpStatement(description, _part(row, f"{path}: code {code}"))
+        statements[code] = ScpStatement(description, _part(row, f"{name}: code {code}"))
     return statements
 
 

@@ -308,7 +308,7 @@ def _build(sample: _Sample, source: Path, output: Path, changed: set[str], is_zi
     except DatasetBuildError as error:
         message = str(error)
         assert "out of memory" not in message, message
-        assert len(message) < 20_000, f"a message of {len(message)} characters"
+        assert len(message) < 20_000, f"a message of {len(message)} characters: {message[:200]}"
         assert changed, message
         whole = sample.signals.keys() - {sample.record_of(name) for name in changed if name not in sample.tables}
         assert changed.intersection(sample.tables) or not whole, f"refused for some bad records: {message}"

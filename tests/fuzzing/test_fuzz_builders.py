@@ -9,7 +9,7 @@ from tests.conftest import REPOSITORY
 
 def test_damaged_corpora_are_built_in_part_or_refused():
     done = subprocess.run(
-        [sys.executable, "-m", "tests.fuzzing.fuzz_builders", "8"],
+        [sys.executable, "-m", "tests.fuzzing.fuzz_builders", "5"],
         cwd=REPOSITORY,
         capture_output=True,
         text=True,
