@@ -91,12 +91,13 @@ def without_label_notes(text: str) -> str:
     These are labels, at times with a remark in words, by which the editors corrected the SCP statements and not the
     report; a model that is trained on them learns to print labels. HTML entities (`&amp;`) become what they stand for.
     """
-    return _LABEL_NOTE.sub("", html.unescape(text)).strip()
+    text = html.unescape(text)
+    return (_LABEL_NOTE.sub("", text) if ":" in text else text).strip()
 
 
 def has_label_note(text: str) -> bool:
     """True if `without_label_notes` has something to cut off."""
-    return _LABEL_NOTE.search(text) is not None
+    return ":" in text and _LABEL_NOTE.search(text) is not None
 
 
 def is_empty_report(text: str) -> bool:
