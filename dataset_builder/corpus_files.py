@@ -147,10 +147,6 @@ class FolderFiles:
         os.close(handle)
         return True
 
-    def where(self, name: str) -> str:
-        """The file as messages name it: by its path below the corpus' folder alone."""
-        return _shown(name)
-
     def _open(self, name: str) -> tuple[int, int]:
         """A handle of the file and its size in bytes."""
         if not _is_name(name):
@@ -232,10 +228,6 @@ class ZipFiles:
     def exists(self, name: str) -> bool:
         """True if the zip lists a file of this name."""
         return _is_name(name) and self._find(name) is not None
-
-    def where(self, name: str) -> str:
-        """The file as messages name it: by its path below the corpus' folder alone."""
-        return _shown(name)
 
     def _open(self) -> tuple[BinaryIO, ZipIndex]:
         """The zip and its index, opened anew after a fork: an SQLite connection must not be taken along."""

@@ -25,7 +25,7 @@ from dataset_builder.signal_page import SignalPages
 from processing.leads import LEADS
 
 _UNREADABLE = "unreadable record"
-_GOES_ON = "the same command goes on from the finished shards"
+GOES_ON = "the same command goes on from the finished shards"
 # Reasons that lie with the disk or the download, and may be gone when the build is started again.
 _MAY_PASS = ("missing file", "unreadable file", _UNREADABLE)
 # Progress is told after so many records: often enough to see, seldom enough to cost nothing.
@@ -93,7 +93,7 @@ def build_shard(
     except OSError as error:
         with suppress(OSError):  # a full disk needs its place
             unfinished.unlink()
-        raise DatasetBuildError(f"{parquet}: cannot be written ({error.strerror or error}); {_GOES_ON}") from error
+        raise DatasetBuildError(f"{parquet}: cannot be written ({error.strerror or error}); {GOES_ON}") from error
 
 
 def _read(
@@ -109,7 +109,7 @@ def _read(
         except DatasetBuildError:  # the corpus itself is gone
             raise
         except MemoryError as error:  # says nothing of the record, which the next build may well read
-            raise DatasetBuildError(f"record {entry.id}: out of memory; {_GOES_ON}") from error
+            raise DatasetBuildError(f"record {entry.id}: out of memory; {GOES_ON}") from error
         except Exception as error:  # whatever a record does to its reader, one record never stops a build
             # The report is published: not the path of this machine that an OSError names.
             detail = f"{type(error).__name__}: {getattr(error, 'strerror', None) or error}"

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataset_builder.corpus import Corpus
 from dataset_builder.errors import DatasetBuildError
 from dataset_builder.plan import Plan, Shard
-from dataset_builder.shards import build_shard, new_pages
+from dataset_builder.shards import GOES_ON, build_shard, new_pages
 from dataset_builder.signal_page import compile_encoder
 from dataset_builder.stored_signal import compile_reader
 
@@ -61,7 +61,7 @@ def build_all(
             if broken is not None:
                 raise DatasetBuildError(
                     f"a process of the build ended with status {broken.exitcode} (killed, perhaps for want of memory); "
-                    "the same command goes on from the finished shards"
+                    f"{GOES_ON}"
                 )
         tell(done.get_obj().value - told)
         if not failures.empty():

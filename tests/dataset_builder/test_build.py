@@ -376,9 +376,9 @@ needs_proc = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="/p
 
 @pytest.fixture
 def running_build(mimic_of_60, tmp_path):
-    """A build in two processes that takes some 4 s, once it has finished a shard; it ends with the test."""
+    """A build in two processes, once it has finished a shard: some 7 s before its end. It ends with the test."""
     output = tmp_path / "meit-ecg"
-    process = run_build("--data-dir", mimic_of_60, "--output", output, "--num-proc", 2, slow=0.1)
+    process = run_build("--data-dir", mimic_of_60, "--output", output, "--num-proc", 2, slow=0.3)
     try:
         wait_until(lambda: list(output.glob(f".building/{CONFIG}/*/shards/*.json")) or process.poll() is not None)
         assert process.poll() is None, process.communicate()

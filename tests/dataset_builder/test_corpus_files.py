@@ -104,7 +104,6 @@ def test_files_are_read_by_name(files):
     for name, content in CONTENT.items():
         assert files.read(name, len(content)) == content
         assert files.exists(name)
-        assert files.where(name) == name
     assert not files.exists("files/p1")
     assert not files.exists("files/p1/s1/2.dat")
     assert refusal(files, "files/p1/s1/2.dat") == "missing file"
