@@ -3,6 +3,7 @@
 python -m tests.dataset_builder.small_build RECORDS_PER_SHARD SECONDS_PER_RECORD mimic-iv-ecg ...
 """
 
+import signal
 import sys
 import time
 
@@ -23,6 +24,8 @@ def slow_down(seconds: float) -> None:
 
 
 if __name__ == "__main__":
+    # Ignored in what a shell runs in the background, tests among it, and then by its children.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     plan.RECORDS_PER_SHARD = int(sys.argv[1])
     if float(sys.argv[2]):
         slow_down(float(sys.argv[2]))
