@@ -12,7 +12,7 @@ import numpy as np
 
 from .clinical_limits import check_dicom, check_edf, check_ishne, check_mfer, check_philips, check_scp
 from .file_format import AECG, DICOM, EDF, ISHNE, MFER, MUSE, PHILIPS, SCP
-from .leads import canonical_lead
+from .leads import is_lead
 from .recording import ECGReadError, Recording
 from .voltage_units import units_per_millivolt
 
@@ -146,9 +146,9 @@ def _rhythm_leads(record: Any) -> list[Any]:
     for name in names:
         # The library tells a second "II" from the first by calling it "II_2".
         first = re.sub(r"_\d+$", "", name)
-        if first != name and first in names and _is_lead(first):
+        if first != name and first in names and is_lead(first):
             raise ValueError(f"lead {first} appears twice among {', '.join(names)[:_MAX_QUOTED]}")
-    known = [lead for lead in record.leads if _is_lead(lead.label)]
+    known = [lead for lead in record.leads if is_lead(lead.label)]
     known = known or [lead for lead in record.leads if _is_voltage(lead.resolution_unit)]
     if not known:
         raise ValueError(f"no ECG lead among {', '.join(names)[:_MAX_QUOTED] or 'none'}; expected some")
@@ -158,14 +158,6 @@ def _rhythm_leads(record: Any) -> list[Any]:
     samples = len(known[0].samples)
     beside = [lead for lead in record.leads if len(lead.samples) == samples and _is_voltage(lead.resolution_unit)]
     return [lead for lead in record.leads if any(lead is kept for kept in (*known, *beside))]
-
-
-def _is_lead(name: str) -> bool:
-    try:
-        canonical_lead(name)
-    except ValueError:
-        return False
-    return True
 
 
 def _is_voltage(unit: str) -> bool:

@@ -7,9 +7,10 @@ import struct
 from pathlib import Path
 
 from .csv_files import read_header
-from .leads import canonical_lead
+from .leads import is_lead
 from .recording import ECGReadError
 from .voltage_units import split_unit
+from .wfdb_plain import RECORD_SUFFIXES, header_path
 from .xml_scan import looks_like_xml, scan_xml
 
 WFDB = "WFDB"
@@ -22,16 +23,16 @@ _EXPECTED = (
     "CSV in UTF-8 or Latin-1 with a header row of lead names, or NumPy (.npy, .npz)"
 )
 _START = 4096  # bytes
-_RECORD_SUFFIXES = (".hea", ".dat", ".mat")
 _MEBIBYTE = 1 << 20
+_MAX_XML_BYTES = 16 * _MEBIBYTE
 # A larger file is refused unread. What a byte of a file can become in memory differs: a sample of two bytes takes
 # eight for a moment, an element of XML a few hundred; SCP-ECG addresses 64 KiB per lead.
 MAX_FILE_BYTES = {
     SCP: 2 * _MEBIBYTE,
     DICOM: 16 * _MEBIBYTE,
-    AECG: 16 * _MEBIBYTE,
-    MUSE: 16 * _MEBIBYTE,
-    PHILIPS: 16 * _MEBIBYTE,
+    AECG: _MAX_XML_BYTES,
+    MUSE: _MAX_XML_BYTES,
+    PHILIPS: _MAX_XML_BYTES,
     EDF: 256 * _MEBIBYTE,
     ISHNE: 256 * _MEBIBYTE,
     MFER: 32 * _MEBIBYTE,
@@ -39,7 +40,6 @@ MAX_FILE_BYTES = {
     NPY: 256 * _MEBIBYTE,
     NPZ: 256 * _MEBIBYTE,
 }
-_MAX_XML_BYTES = 16 * _MEBIBYTE
 _MAGIC = (
     (0, b"ISHNE1.0", ISHNE),
     (128, b"DICM", DICOM),
@@ -74,11 +74,12 @@ def detect_format(path: Path) -> str:
     Raises:
         ECGReadError: there is no such file, it holds nothing that is known, or is larger than is read of its format.
     """
-    if _header(path).is_file():
+    header = header_path(path)
+    if header.is_file():
         # First: a signal file has no magic number, and its samples may look like anything.
         return WFDB
     if not path.is_file():
-        found = "it is a folder" if path.is_dir() else f"no such file, and the header {_header(path)} is missing"
+        found = "it is a folder" if path.is_dir() else f"no such file, and the header {header} is missing"
         raise ECGReadError(f"{path}: not an ECG recording: {found}; expected {_EXPECTED}")
     size = path.stat().st_size
     with path.open("rb") as file:
@@ -89,11 +90,6 @@ def detect_format(path: Path) -> str:
     if size > MAX_FILE_BYTES.get(found, size):
         raise ECGReadError(f"{path}: {size} bytes of {found}; expected at most {MAX_FILE_BYTES[found]}")
     return found
-
-
-def _header(path: Path) -> Path:
-    """The WFDB header of the record that `path` may stand for."""
-    return Path(f"{path.with_suffix('') if path.suffix.lower() in _RECORD_SUFFIXES else path}.hea")
 
 
 def _format_of(path: Path, start: bytes, size: int) -> str | None:
@@ -152,15 +148,7 @@ def _is_csv(start: bytes) -> bool:
     fields = [field.strip(' "') for field in re.split(r"[,;\t]", line.strip())]
     if _CONTROL.search(line) or not fields[0] and len(fields) == 1:
         return False
-    return any(_is_lead(field) for field in fields) or len(fields) > 1 and all(map(_is_number, fields))
-
-
-def _is_lead(field: str) -> bool:
-    try:
-        canonical_lead(split_unit(field)[0])
-    except ValueError:
-        return False
-    return True
+    return any(is_lead(split_unit(field)[0]) for field in fields) or len(fields) > 1 and all(map(_is_number, fields))
 
 
 def _is_number(field: str) -> bool:
@@ -170,8 +158,8 @@ def _is_number(field: str) -> bool:
 def _beginning(path: Path, start: bytes) -> str:
     if not start:
         return "it is empty"
-    if path.suffix.lower() in _RECORD_SUFFIXES:
-        return f"the header {_header(path)} is missing"
+    if path.suffix.lower() in RECORD_SUFFIXES:
+        return f"the header {header_path(path)} is missing"
     if start.startswith(b"\xffBIOSEMI"):
         return "it is BDF, EDF's relative with samples of 24 bits"
     return f"it begins with {start[:16]!r}"

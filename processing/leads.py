@@ -32,6 +32,15 @@ def canonical_lead(name: str) -> str:
     return _BY_SPELLING[spelling]
 
 
+def is_lead(name: str) -> bool:
+    """True if `canonical_lead` knows the name."""
+    try:
+        canonical_lead(name)
+    except ValueError:
+        return False
+    return True
+
+
 def place_leads(signal: np.ndarray, lead_names: Sequence[str]) -> np.ndarray:
     """Put the leads into the order of `LEADS` by their names, deriving limb leads that are absent.
 
@@ -51,10 +60,9 @@ def place_leads(signal: np.ndarray, lead_names: Sequence[str]) -> np.ndarray:
     """
     placed = {}
     for row, name in zip(signal, lead_names, strict=True):
-        try:
-            lead = canonical_lead(name)
-        except ValueError:
+        if not is_lead(name):
             continue
+        lead = canonical_lead(name)
         if lead in placed:
             raise ValueError(f"lead {lead} appears twice among {', '.join(lead_names)}; expected each lead once")
         placed[lead] = np.asarray(row, dtype=np.float64)

@@ -9,9 +9,9 @@ import numpy as np
 from .clinical_files import read_clinical
 from .csv_files import read_csv
 from .file_format import CSV, NPY, NPZ, WFDB, detect_format
-from .leads import canonical_lead
+from .leads import canonical_lead, is_lead
 from .numpy_files import read_npy, read_npz
-from .recording import ECGReadError, Recording
+from .recording import ECGReadError, Recording, short
 from .wfdb_reading import read_wfdb_millivolts
 
 _ARRAY_READERS = {CSV: read_csv, NPY: read_npy, NPZ: read_npz}
@@ -58,27 +58,15 @@ def _check(recording: Recording, sampling_rate: float | None, lead_names: Sequen
         raise ECGReadError(f"{source}: recorded at {rate:g} Hz; sampling_rate={sampling_rate}")
     if lead_names is not None and tuple(lead_names) != recording.lead_names:
         raise ECGReadError(
-            f"{source}: its leads are {_short(recording.lead_names)}; lead_names={_short(tuple(lead_names))}"
+            f"{source}: its leads are {short(recording.lead_names, _MAX_QUOTED)}; "
+            f"lead_names={short(tuple(lead_names), _MAX_QUOTED)}"
         )
     if not _RATES[0] <= rate <= _RATES[1]:
         raise ECGReadError(f"{source}: sampling rate {rate:g} Hz; expected {_RATES[0]:g} to {_RATES[1]:g} Hz")
-    leads = [lead for name in recording.lead_names if (lead := _canonical(name))]
+    leads = [canonical_lead(name) for name in recording.lead_names if is_lead(name)]
     if twice := {lead for lead in leads if leads.count(lead) > 1}:
         raise ECGReadError(f"{source}: lead {', '.join(sorted(twice))} appears twice; expected each lead once")
     if recording.signal.size == 0 or np.isnan(recording.signal).all():
         raise ECGReadError(f"{source}: 0 samples that were measured; expected a recording that holds samples")
     if np.isinf(recording.signal).any():
         raise ECGReadError(f"{source}: samples that are infinite; expected numbers in mV")
-
-
-def _short(content: object) -> str:
-    """The beginning of what a file says, for a message that quotes it."""
-    text = str(content)
-    return text if len(text) <= _MAX_QUOTED else f"{text[:_MAX_QUOTED]}..."
-
-
-def _canonical(name: str) -> str | None:
-    try:
-        return canonical_lead(name)
-    except ValueError:
-        return None

@@ -12,6 +12,12 @@ class ECGReadError(ValueError):
     """A file is not an ECG recording that can be read; the message names the file and the cause."""
 
 
+def short(content: object, characters: int = 60) -> str:
+    """The beginning of what a file says, for a message that quotes it."""
+    text = str(content)
+    return text if len(text) <= characters else f"{text[:characters]}..."
+
+
 @dataclass(frozen=True)
 class Recording:
     """One ECG in millivolts.

@@ -4,16 +4,18 @@ import math
 import re
 from datetime import datetime
 from functools import lru_cache
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from .recording import DigitalRecording, ECGReadError
+from .recording import DigitalRecording, ECGReadError, short
+from .voltage_units import units_per_millivolt
 
-# How many of a unit make one mV.
-UNITS_PER_MILLIVOLT = {"mv": 1.0, "uv": 1e3, "µv": 1e3, "μv": 1e3, "v": 1e-3}
+# How many of a unit make one mV, for the units that a header may state.
+UNITS_PER_MILLIVOLT = {unit: units_per_millivolt(unit) for unit in ("mv", "uv", "µv", "μv", "v")}
+RECORD_SUFFIXES = (".hea", ".dat", ".mat")
 MAX_HEADER_BYTES = 1 << 20
-_MAX_QUOTED = 60  # characters
 # The plain form of a header (WFDB Applications Guide, HEADER(5)): one file of 16-bit samples, nothing left out, no
 # comment at the end of a line.
 _RECORD_LINE = re.compile(
@@ -39,6 +41,11 @@ class PlainHeader(NamedTuple):
     baseline: np.ndarray
     checksums: tuple[int, ...]
     start_time: datetime | None
+
+
+def header_path(path: Path) -> Path:
+    """The header of the record that `path` stands for, with or without one of `RECORD_SUFFIXES` at its end."""
+    return Path(f"{path.with_suffix('') if path.suffix.lower() in RECORD_SUFFIXES else path}.hea")
 
 
 def parse_plain_header(content: bytes) -> PlainHeader | None:
@@ -173,9 +180,3 @@ def checksum_error(lead: str, total: int, stated: int, header_file: object) -> E
         f"{header_file}: lead {short(lead)} has the checksum {total % 65536}, the header states {stated}: the samples "
         "are damaged or belong to another recording"
     )
-
-
-def short(content: object) -> str:
-    """The beginning of what a file says, for a message that quotes it."""
-    text = str(content)
-    return text if len(text) <= _MAX_QUOTED else f"{text[:_MAX_QUOTED]}..."

@@ -12,15 +12,16 @@ from pathlib import Path
 import numpy as np
 
 from .adc import INVALID_SAMPLE
-from .recording import DigitalRecording, ECGReadError, Recording
+from .recording import DigitalRecording, ECGReadError, Recording, short
 from .wfdb_plain import (
     MAX_HEADER_BYTES,
+    RECORD_SUFFIXES,
     UNITS_PER_MILLIVOLT,
     check_length,
     checksum_error,
     decode_plain,
+    header_path,
     parse_plain_header,
-    short,
 )
 
 # Signal formats: bytes per sample (None: as many as it takes) and the code of an invalid sample, which format 8 lacks
@@ -41,7 +42,6 @@ _WIDER_FORMATS = {"24": (3.0, -(2**23)), "32": (4.0, -(2**31)), "524": (None, -(
 _FORMATS = _FORMATS_OF_16_BITS | _WIDER_FORMATS
 # What a compressed file may hold in all its leads: a day of twelve leads at 64 Hz.
 _MAX_COMPRESSED_SAMPLES = 1 << 26
-_RECORD_SUFFIXES = (".hea", ".dat", ".mat")
 
 
 def read_wfdb(path: str | os.PathLike) -> DigitalRecording:
@@ -71,12 +71,11 @@ def read_wfdb_millivolts(path: str | os.PathLike) -> Recording:
 
 def _read(path: str | os.PathLike) -> DigitalRecording | Recording:
     """ADC units where they fit 16 bits, else mV."""
-    record = _record_path(path)
-    header_file = Path(f"{record}.hea")
+    header_file = _existing_header(path)
     content = _header_content(header_file)
     plain = parse_plain_header(content)
     if plain is None:
-        return _read_with_wfdb(path, record, header_file, content)
+        return _read_with_wfdb(path, header_file, content)
     signal_file = header_file.with_name(plain.signal_file)
     if not os.path.isfile(signal_file):  # which takes names that are too long, too
         raise ECGReadError(f"{header_file}: the signal file {signal_file} is missing")
@@ -84,9 +83,8 @@ def _read(path: str | os.PathLike) -> DigitalRecording | Recording:
     return decode_plain(plain, signal_file.read_bytes(), str(path), str(header_file), str(signal_file))
 
 
-def _read_with_wfdb(
-    path: str | os.PathLike, record: Path, header_file: Path, content: bytes
-) -> DigitalRecording | Recording:
+def _read_with_wfdb(path: str | os.PathLike, header_file: Path, content: bytes) -> DigitalRecording | Recording:
+    record = header_file.with_suffix("")
     wfdb = _import_wfdb(record)
     lines = _header_lines(header_file, content)
     _check_names(lines, header_file)
@@ -131,12 +129,12 @@ def _wide_to_millivolts(adc: np.ndarray, gain: np.ndarray, baseline: np.ndarray,
     return millivolts
 
 
-def _record_path(path: str | os.PathLike) -> Path:
-    """The record's path without a suffix, once its header is known to exist."""
+def _existing_header(path: str | os.PathLike) -> Path:
+    """The record's header, which is known to exist."""
     given = Path(path)
-    record = given.with_suffix("") if given.suffix.lower() in _RECORD_SUFFIXES else given
-    if Path(f"{record}.hea").is_file():
-        return record
+    header_file = header_path(given)
+    if header_file.is_file():
+        return header_file
     if given.is_dir():
         found = "it is a folder"
     elif given.suffix.lower() == ".npy":
@@ -144,10 +142,10 @@ def _record_path(path: str | os.PathLike) -> Path:
             "a NumPy file holds no lead names and no sampling rate (load it and pass the array with sampling_rate= "
             "and lead_names=)"
         )
-    elif given.suffix.lower() in _RECORD_SUFFIXES or not given.exists():
-        found = f"the header {record}.hea is missing"
+    elif given.suffix.lower() in RECORD_SUFFIXES or not given.exists():
+        found = f"the header {header_file} is missing"
     else:
-        found = f"there is no header {record}.hea beside it"
+        found = f"there is no header {header_file} beside it"
     raise ECGReadError(f"{path}: not an ECG recording: {found}; expected a WFDB record (.hea with .dat)")
 
 
