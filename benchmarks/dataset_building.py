@@ -22,11 +22,11 @@ import wfdb
 from dataset_builder.build import build_config
 from dataset_builder.corpus import Corpus
 from dataset_builder.corpus_files import open_corpus_files
-from dataset_builder.csv_table import iterate_csv
 from dataset_builder.mimic_iv_ecg import MIMICIVECG
 from dataset_builder.mimic_iv_ecg_table import MEASUREMENTS, RECORDS
 from dataset_builder.ptb_xl import PTBXL
-from dataset_builder.ptb_xl_table import DATABASE, SCP_STATEMENTS
+from dataset_builder.ptb_xl_table import DATABASE
+from dataset_builder.scp_report import SCP_STATEMENTS
 
 _COPIES = 1000  # a new id is the old one times this, and the number of the copy
 
@@ -68,8 +68,7 @@ def _new_id(number: int, lines: list[dict[str, str]], name: str) -> str:
 
 def _lines(table: Path) -> list[dict[str, str]]:
     with open(table, encoding="utf-8-sig", newline="") as file:
-        header = next(csv.reader(file))
-    return list(iterate_csv(table, header))
+        return list(csv.DictReader(file))
 
 
 def _write(table: Path, lines: list[dict[str, str]]) -> None:

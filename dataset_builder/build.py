@@ -21,7 +21,7 @@ from dataset_builder.corpus import Corpus
 from dataset_builder.dataset_folder import publish, refuse_foreign_files
 from dataset_builder.errors import DatasetBuildError, NoUsableRecord
 from dataset_builder.plan import Plan, write_plan
-from dataset_builder.shards import drops_too_much, find_finished, remove_unfinished
+from dataset_builder.shards import drops_too_much, find_finished, part_of, remove_unfinished
 from dataset_builder.workers import build_all
 
 WORK = ".building"
@@ -147,7 +147,7 @@ def _plan(output: Path, corpus: Corpus, limit: int | None, name: str) -> tuple[P
     """Write the plan, and make the work folder that its fingerprint names; returns both."""
     folder = output / WORK / corpus.config
     folder.mkdir(parents=True, exist_ok=True)
-    unnamed = folder / f"{name}.{os.getpid()}.part"
+    unnamed = part_of(folder / name)
     try:
         write_plan(unnamed, corpus, limit, _packages() | {"meit-ecg": _code_digest()})
         work = folder / str(Plan(unnamed).fact("fingerprint"))[:16]
@@ -167,10 +167,9 @@ def _build_missing(
     folder = work / "shards"
     shards = plan.shards()[index - 1 :: jobs]
     found = find_finished(folder, shards, compare_content=True)
-    finished = [s for s in shards if s.name in found and not drops_too_much(corpus, plan, s, found[s.name])]
-    missing = [shard for shard in shards if shard not in finished]
-    if finished:
-        say(f"Going on: {len(finished)} of {len(shards)} shards are there already, in {folder}")
+    missing = [s for s in shards if s.name not in found or drops_too_much(corpus, plan, s, found[s.name])]
+    if len(missing) < len(shards):
+        say(f"Going on: {len(shards) - len(missing)} of {len(shards)} shards are there already, in {folder}")
     records = sum(shard.records for shard in shards)
     there = records - sum(shard.records for shard in missing)
     with tqdm(total=records, initial=there, unit=" records", desc=corpus.config, disable=None) as bar:

@@ -15,7 +15,8 @@ from dataset_builder.errors import DatasetBuildError
 from dataset_builder.mimic_iv_ecg import MIMICIVECG
 from dataset_builder.mimic_iv_ecg_table import MEASUREMENTS, RECORDS
 from dataset_builder.ptb_xl import PTBXL
-from dataset_builder.ptb_xl_table import DATABASE, FILENAMES, REPORTS_EN, SCP_STATEMENTS
+from dataset_builder.ptb_xl_table import DATABASE, FILENAMES, REPORTS_EN
+from dataset_builder.scp_report import SCP_STATEMENTS
 from dataset_builder.translation import Translator
 
 # What PhysioNet calls the versions that `--download` fetches.

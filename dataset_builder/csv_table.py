@@ -30,7 +30,7 @@ def iterate_csv(
     """
     columns, optional = tuple(columns), tuple(optional)
     if not isinstance(table, str | os.PathLike):
-        yield from _rows(table, getattr(table, "name", "table"), columns, optional)
+        yield from _rows(table, table_name(table), columns, optional)
         return
     try:
         with open(table, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
@@ -39,6 +39,11 @@ def iterate_csv(
         raise
     except (OSError, ValueError) as error:  # ValueError: a path that no file can have
         raise DatasetBuildError(f"{table}: cannot be read ({error}); expected a CSV table") from error
+
+
+def table_name(table: str | os.PathLike | TextIO) -> str | os.PathLike:
+    """A table that `iterate_csv` takes, as messages name it."""
+    return table if isinstance(table, str | os.PathLike) else getattr(table, "name", "table")
 
 
 def _rows(

@@ -5,6 +5,7 @@ Each has a row for each of 800,000 studies, in an order of its own; the join is 
 
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import TextIO
@@ -42,8 +43,7 @@ def join_tables(records: TextIO, measurements: TextIO) -> Iterator[Study]:
     Raises:
         DatasetBuildError: a table is not what it must be.
     """
-    database = sqlite3.connect("")  # a file that the system removes
-    try:
+    with closing(sqlite3.connect("")) as database:  # a file that the system removes
         database.executescript("PRAGMA journal_mode = OFF; CREATE TABLE lines (study TEXT, line TEXT); BEGIN;")
         database.executemany(
             "INSERT INTO lines VALUES (?, ?)",
@@ -56,8 +56,6 @@ def join_tables(records: TextIO, measurements: TextIO) -> Iterator[Study]:
         for line in iterate_csv(records, _RECORD_COLUMNS):
             found = database.execute("SELECT line FROM lines WHERE study = ?", (_key(line["study_id"]),))
             yield Study(line, [packed for (packed,) in found])
-    finally:
-        database.close()
 
 
 def unpack(machine: str) -> dict[str, str]:

@@ -50,7 +50,8 @@ def write_shard(path: str | os.PathLike, rows: list[dict], pages: SignalPages) -
     others = _written_by_pyarrow(table)
     footer = _footer(others)
     groups = _field(footer, _ROW_GROUPS)[1]
-    del groups[len(pages.groups) :]  # where there are no rows pyarrow writes an empty group
+    signals, samples = pages.groups, pages.shape[0] * pages.shape[1]
+    del groups[len(signals) :]  # where there are no rows pyarrow writes an empty group
     digest, position = hashlib.sha256(), 0
     with open(path, "wb") as file:
 
@@ -61,12 +62,12 @@ def write_shard(path: str | os.PathLike, rows: list[dict], pages: SignalPages) -
             position += len(data)
 
         write(_MAGIC)
-        for number, group in enumerate(groups):
-            signal, group_offset = pages.groups[number], position
+        for number, (group, signal) in enumerate(zip(groups, signals, strict=True)):
+            group_offset = position
             for column in _field(group, _COLUMNS)[1]:
                 meta = _field(column, _META_DATA)
                 if _field(meta, _PATH)[1][0] == SIGNAL.encode():
-                    values = min(ROWS_PER_GROUP, len(rows) - number * ROWS_PER_GROUP) * pages.shape[0] * pages.shape[1]
+                    values = min(ROWS_PER_GROUP, len(rows) - number * ROWS_PER_GROUP) * samples
                     column[_META_DATA] = (thrift.STRUCT, _signal_column(meta, values, len(signal), position))
                     write(signal)
                 else:
@@ -77,7 +78,7 @@ def write_shard(path: str | os.PathLike, rows: list[dict], pages: SignalPages) -
             _set(group, _GROUP_BYTES, sum(_field(meta, _BYTES) for meta in metas))
         content = thrift.write_struct(footer)
         write(content + len(content).to_bytes(4, "little") + _MAGIC)
-    memory_bytes = table.nbytes + len(rows) * pages.shape[0] * pages.shape[1] * 2
+    memory_bytes = table.nbytes + len(rows) * samples * 2
     return ShardFile(bytes=position, sha256=digest.hexdigest(), memory_bytes=memory_bytes)
 
 

@@ -10,6 +10,7 @@ import json
 import os
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,27 +54,20 @@ class Plan:
     def __init__(self, path: str | os.PathLike) -> None:
         self.path = os.fspath(path)
 
-    def _open(self) -> sqlite3.Connection:
-        return sqlite3.connect(f"{Path(self.path).absolute().as_uri()}?mode=ro&immutable=1", uri=True)
+    def _open(self) -> closing[sqlite3.Connection]:
+        return closing(sqlite3.connect(f"{Path(self.path).absolute().as_uri()}?mode=ro&immutable=1", uri=True))
 
     def fact(self, name: str) -> object:
-        database = self._open()
-        try:
+        with self._open() as database:
             return json.loads(database.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()[0])
-        finally:
-            database.close()
 
     def shards(self) -> list[Shard]:
-        database = self._open()
-        try:
+        with self._open() as database:
             rows = database.execute("SELECT * FROM shards ORDER BY split, number").fetchall()
-        finally:
-            database.close()
         return [Shard(SPLITS[split], *rest) for split, *rest in rows]
 
     def entries(self, shard: Shard) -> Iterator[Entry]:
-        database = self._open()
-        try:
+        with self._open() as database:
             rows = database.execute(
                 "SELECT id, patient, payload FROM records WHERE position BETWEEN ? AND ? AND split = ? "
                 "ORDER BY position",
@@ -81,26 +75,18 @@ class Plan:
             )
             for record_id, patient, payload in rows:
                 yield Entry(record_id, patient, shard.split, json.loads(payload))
-        finally:
-            database.close()
 
     def dropped(self) -> list[DroppedRecord]:
-        database = self._open()
-        try:
+        with self._open() as database:
             return [DroppedRecord(*row) for row in database.execute("SELECT * FROM dropped ORDER BY rowid")]
-        finally:
-            database.close()
 
     def patients(self, without: set[str]) -> tuple[dict[str, int], int]:
         """Patients per split of the records but for the ids in `without`, and those in more than one split."""
         splits_of: dict[str, int] = {}
-        database = self._open()
-        try:
+        with self._open() as database:
             for record_id, patient, split in database.execute("SELECT id, patient, split FROM records"):
                 if record_id not in without:
                     splits_of[patient] = splits_of.get(patient, 0) | 1 << split
-        finally:
-            database.close()
         counts = {
             name: sum(1 for splits in splits_of.values() if splits >> number & 1) for number, name in enumerate(SPLITS)
         }
@@ -123,32 +109,26 @@ def write_plan(path: str | os.PathLike, corpus: Corpus, limit: int | None, made_
     if os.path.exists(path):
         os.remove(path)
     try:
-        database = sqlite3.connect(path, isolation_level=None)
+        with closing(sqlite3.connect(path, isolation_level=None)) as database:
+            # Lost in a power cut, it is made anew: nothing rests on it but a running build.
+            database.executescript(f"PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; {_TABLES} BEGIN;")
+            inputs = [corpus.config, corpus.version, limit, RECORDS_PER_SHARD, made_with]
+            digest = hashlib.sha256(json.dumps(inputs).encode())
+            _insert_entries(database, corpus, digest)
+            corpus_facts = corpus.facts()
+            digest.update(json.dumps(corpus_facts).encode())
+            facts = {
+                "fingerprint": digest.hexdigest(),
+                "limit_per_split": limit,
+                "patients_in_several_splits_of_the_table": _keep_patients_apart(database),
+                "records_beyond_limit": _apply_limit(database, limit),
+                "corpus": corpus_facts,
+            }
+            _cut_into_shards(database)
+            database.executemany("INSERT INTO facts VALUES (?, ?)", [(k, json.dumps(v)) for k, v in facts.items()])
+            database.execute("COMMIT")
     except sqlite3.Error as error:
         raise DatasetBuildError(f"{path}: the plan of the build could not be written ({error})") from error
-    try:
-        # Lost in a power cut, it is made anew: nothing rests on it but a running build.
-        database.executescript(f"PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; {_TABLES} BEGIN;")
-        inputs = [corpus.config, corpus.version, limit, RECORDS_PER_SHARD, made_with]
-        digest = hashlib.sha256(json.dumps(inputs).encode())
-        _insert_entries(database, corpus, digest)
-        digest.update(json.dumps(corpus.facts()).encode())
-        straddling = _keep_patients_apart(database)
-        beyond_limit = _apply_limit(database, limit)
-        _cut_into_shards(database)
-        facts = {
-            "fingerprint": digest.hexdigest(),
-            "limit_per_split": limit,
-            "patients_in_several_splits_of_the_table": straddling,
-            "records_beyond_limit": beyond_limit,
-            "corpus": corpus.facts(),
-        }
-        database.executemany("INSERT INTO facts VALUES (?, ?)", [(k, json.dumps(v)) for k, v in facts.items()])
-        database.execute("COMMIT")
-    except sqlite3.Error as error:
-        raise DatasetBuildError(f"{path}: the plan of the build could not be written ({error})") from error
-    finally:
-        database.close()
     return Plan(path)
 
 

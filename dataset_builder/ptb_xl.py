@@ -23,7 +23,6 @@ from dataset_builder.ptb_xl_table import (
     FILENAMES,
     OPTIONAL_COLUMNS,
     REPORTS_EN,
-    SCP_STATEMENTS,
     parse_columns,
     parse_ids,
     read_reports,
@@ -36,7 +35,7 @@ from dataset_builder.report_text import (
     report_language,
     without_label_notes,
 )
-from dataset_builder.scp_report import ScpStatement, read_scp_statements, render_scp_report
+from dataset_builder.scp_report import SCP_STATEMENTS, ScpStatement, read_scp_statements, render_scp_report
 from dataset_builder.stored_signal import SECONDS, read_stored_signal
 from dataset_builder.translation import Translator
 
@@ -160,14 +159,14 @@ class PTBXL:
         return {own: text for own, text in zip(texts, translations, strict=True) if isinstance(text, str)}
 
     def row(self, entry: Entry) -> tuple[dict[str, object], np.ndarray]:
-        line = entry.payload["line"]
+        line, translations = entry.payload["line"], entry.payload["texts"]
         own = without_label_notes(line["report"])
         if is_empty_report(own):
             raise RecordError("empty report")
         if is_trace_only(own):
             raise RecordError("trace only requested", own)
         columns = parse_columns(line)
-        report, source, language = self._report(own, entry.payload["texts"], columns["scp_codes"])
+        report, source, language = self._report(own, translations, columns["scp_codes"])
         name = relative_path(line[FILENAMES[self.sampling_rate]])
         signal, adc = read_stored_signal(self.files, name, self.sampling_rate)
         notes = columns["signal_quality"] + signal["signal_quality"]
@@ -176,18 +175,19 @@ class PTBXL:
         return ids | columns | text | signal | {"signal_quality": notes}, adc
 
     def _report(
-        self, own: str, texts: dict[str, str | None], codes: list[dict[str, str | float]]
+        self, own: str, translations: dict[str, str | None], codes: list[dict[str, str | float]]
     ) -> tuple[str, str, str]:
-        """The text, its source and its language: the first that is English of those at hand, in this order."""
-        candidates = {"translation_csv": texts["translation_csv"], "corpus": own} | texts if self.english else {}
-        for source, text in candidates.items():
-            text = without_label_notes(text or "")
+        """The text, its source and its language: the first that is English of those at hand."""
+        if not self.english:
+            return own, "corpus", report_language(own) or "und"
+        for source in ("translation_csv", "corpus", "translation_model"):
+            text = own if source == "corpus" else without_label_notes(translations[source] or "")
             if not is_empty_report(text) and not is_trace_only(text):
                 language = report_language(text)
                 # A translation whose words do not tell is taken for what it is said to be.
                 if language == "en" or (language is None and source != "corpus"):
                     return text, source, "en"
-        if self.english and self._statements is not None and codes:
+        if self._statements is not None and codes:
             return render_scp_report(codes, self._statements), "scp_statements", "en"
         return own, "corpus", report_language(own) or "und"
 

@@ -3,15 +3,13 @@
 import ast
 import os
 from functools import lru_cache
-from io import TextIOBase
 from typing import TextIO
 
 from dataset_builder.cells import decimal, time_of, whole_number
-from dataset_builder.csv_table import iterate_csv
+from dataset_builder.csv_table import iterate_csv, table_name
 from dataset_builder.errors import DatasetBuildError, RecordError
 
 DATABASE = "ptbxl_database.csv"
-SCP_STATEMENTS = "scp_statements.csv"
 REPORTS_EN = "ptbxl_reports_en.csv"
 # Of 1.0.1 to 1.0.3, whose tables have the same columns. The recording's column is one of `FILENAMES`.
 DATABASE_COLUMNS = (
@@ -38,7 +36,7 @@ def read_reports(table: str | os.PathLike | TextIO) -> dict[str, str]:
     Raises:
         DatasetBuildError: the file is missing or no such CSV, or it gives two reports for one `ecg_id`.
     """
-    name = getattr(table, "name", REPORTS_EN) if isinstance(table, TextIOBase) else table
+    name = table_name(table)
     reports: dict[str, str] = {}
     for row in iterate_csv(table, ("ecg_id", "report_en")):
         ecg_id = whole_number(row["ecg_id"])

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TextIO
 
-from dataset_builder.csv_table import iterate_csv
+from dataset_builder.csv_table import iterate_csv, table_name
 from dataset_builder.errors import DatasetBuildError, RecordError
 
 SCP_STATEMENTS = "scp_statements.csv"
@@ -47,7 +47,7 @@ def read_scp_statements(table: str | os.PathLike | TextIO) -> dict[str, ScpState
     """
     columns = ("", "description", "form", "rhythm", "diagnostic_class", "Statement Category")
     statements: dict[str, ScpStatement] = {}
-    name = table if isinstance(table, str | os.PathLike) else getattr(table, "name", "table")
+    name = table_name(table)
     for row in iterate_csv(table, columns):
         row = {column: cell[:_MAX_CHARACTERS] for column, cell in row.items()}
         code, description = row[""].strip(), row["description"].strip()

@@ -15,7 +15,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from dataset_builder.corpus import Corpus
+import numpy as np
+
+from dataset_builder.corpus import Corpus, Entry
 from dataset_builder.dropped_records import DroppedRecord
 from dataset_builder.errors import DatasetBuildError, RecordError
 from dataset_builder.parquet_shard import ROWS_PER_GROUP, write_shard
@@ -73,7 +75,7 @@ def build_shard(
     with _no_garbage_collection():
         rows, dropped = _read(corpus, plan, shard, tell, pages)
     parquet, note = _paths(folder, shard)
-    unfinished = Path(f"{parquet}.{os.getpid()}.part")
+    unfinished = part_of(parquet)
     try:
         file = write_shard(unfinished, rows, pages)
         os.replace(unfinished, parquet)
@@ -103,18 +105,9 @@ def _read(
     pages.clear()
     for done, entry in enumerate(plan.entries(shard), start=1):
         try:
-            row, adc = corpus.row(entry)
+            row, adc = _row(corpus, entry)
         except RecordError as error:
             dropped.append(DroppedRecord(entry.id, shard.split, error.reason, str(error)))
-        except DatasetBuildError:  # the corpus itself is gone
-            raise
-        except MemoryError as error:  # says nothing of the record, which the next build may well read
-            raise DatasetBuildError(f"record {entry.id}: out of memory; {GOES_ON}") from error
-        except Exception as error:  # whatever a record does to its reader, one record never stops a build
-            # The report is published: not the path of this machine that an OSError names.
-            detail = f"{type(error).__name__}: {getattr(error, 'strerror', None) or error}"
-            surprise = RecordError(_UNREADABLE, detail)
-            dropped.append(DroppedRecord(entry.id, shard.split, surprise.reason, str(surprise)))
         else:
             pages.add(adc)
             rows.append(row | {"split": shard.split})
@@ -122,6 +115,20 @@ def _read(
             tell(TELL_EVERY)
     tell(shard.records % TELL_EVERY)
     return rows, dropped
+
+
+def _row(corpus: Corpus, entry: Entry) -> tuple[dict[str, object], np.ndarray]:
+    """As `Corpus.row`; whatever else a record does to its reader is a RecordError too, as one never stops a build."""
+    try:
+        return corpus.row(entry)
+    except (RecordError, DatasetBuildError):  # DatasetBuildError: the corpus itself is gone
+        raise
+    except MemoryError as error:  # says nothing of the record, which the next build may well read
+        raise DatasetBuildError(f"record {entry.id}: out of memory; {GOES_ON}") from error
+    except Exception as error:
+        # The report is published: not the path of this machine that an OSError names.
+        detail = f"{type(error).__name__}: {getattr(error, 'strerror', None) or error}"
+        raise RecordError(_UNREADABLE, detail) from error
 
 
 @contextmanager
@@ -172,16 +179,17 @@ def drops_too_much(corpus: Corpus, plan: Plan, shard: Shard, finished: FinishedS
     for entry in plan.entries(shard):
         if entry.id in dropped:
             try:
-                corpus.row(entry)
+                _row(corpus, entry)
             except RecordError as error:
                 if error.reason == dropped[entry.id]:
                     continue
-            except DatasetBuildError:
-                raise
-            except Exception:
-                continue
             return True
     return False
+
+
+def part_of(path: Path) -> Path:
+    """What this process writes until it is whole and takes the name `path`."""
+    return path.with_name(f"{path.name}.{os.getpid()}.part")
 
 
 def remove_unfinished(folder: str | os.PathLike) -> None:
@@ -201,6 +209,6 @@ def _paths(folder: str | os.PathLike, shard: Shard) -> tuple[Path, Path]:
 
 
 def _write(path: Path, text: str) -> None:
-    unfinished = Path(f"{path}.{os.getpid()}.part")
+    unfinished = part_of(path)
     unfinished.write_text(text, "utf-8")
     os.replace(unfinished, path)

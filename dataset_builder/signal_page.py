@@ -76,7 +76,9 @@ class SignalPages:
             raise ValueError(f"{adc.dtype} {adc.shape}; expected C-contiguous int16 {self.shape}")
         start = self._ends[-1] if self._ends else 0
         if start + self._largest_page > self._bytes.size:
-            self._bytes = np.concatenate([self._bytes[:start], np.empty(self._bytes.size, np.uint8)])
+            grown = np.empty(2 * self._bytes.size, np.uint8)
+            grown[:start] = self._bytes[:start]
+            self._bytes = grown
         # The header says how long the page is and has its own length from that, so it comes last.
         values = start + _PAGE_HEADER_BYTES + len(self._levels)
         length = _pack_deltas(adc.reshape(-1), self._bytes[values:])

@@ -50,8 +50,10 @@ def build_all(
     try:
         for worker in workers:
             worker.start()
-        while any(worker.is_alive() for worker in workers):
+        are_working = True
+        while are_working:
             time.sleep(_POLL_SECONDS)
+            are_working = any(worker.is_alive() for worker in workers)
             now = done.get_obj().value  # without its lock, which a killed process may hold
             tell(now - told)
             told = now
@@ -63,9 +65,6 @@ def build_all(
                     f"a process of the build ended with status {broken.exitcode} (killed, perhaps for want of memory); "
                     f"{GOES_ON}"
                 )
-        tell(done.get_obj().value - told)
-        if not failures.empty():
-            raise DatasetBuildError(failures.get())
     finally:
         for worker in workers:
             if worker.is_alive():
