@@ -5,6 +5,7 @@ Only the layout, the tables and the headers are like the corpus'; the signals ar
 
 import argparse
 import csv
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -61,15 +62,29 @@ def write_corpus(folder: Path, records: int, patients_share: int = 2) -> None:
 
 
 def write_recording(folder: Path, path: str, signal: np.ndarray, subject: int) -> None:
+    stated = f"{RATE} {SAMPLES} 17:33:00 28/12/2130"
+    write_wfdb(folder, path, signal, LEADS_AS_MIMIC_ORDERS_THEM, stated, GAIN, comment=f"# <subject_id>: {subject}\n")
+
+
+def write_wfdb(
+    folder: Path,
+    path: str,
+    signal: np.ndarray,
+    leads: Sequence[str],
+    stated: str,
+    gain: float,
+    comment: str = "",
+) -> None:
+    """A WFDB record of int16 (samples, leads), written without `wfdb`; `stated`: rate, samples and start time."""
     name = path.rpartition("/")[2]
     sums = signal.sum(axis=0, dtype=np.int64) % 65536
-    header = [f"{name} {len(LEADS_AS_MIMIC_ORDERS_THEM)} {RATE} {SAMPLES} 17:33:00 28/12/2130"]
+    header = [f"{name} {len(leads)} {stated}"]
     header += [
-        f"{name}.dat 16 {GAIN}(0)/mV 16 0 {first} {checksum} 0 {lead}"
-        for lead, first, checksum in zip(LEADS_AS_MIMIC_ORDERS_THEM, signal[0], sums, strict=True)
+        f"{name}.dat 16 {gain}(0)/mV 16 0 {first} {checksum} 0 {lead}"
+        for lead, first, checksum in zip(leads, signal[0], sums, strict=True)
     ]
     (folder / path).parent.mkdir(parents=True, exist_ok=True)
-    (folder / f"{path}.hea").write_text("\n".join([*header, f"# <subject_id>: {subject}", ""]), "ascii")
+    (folder / f"{path}.hea").write_text("\n".join([*header, comment]), "ascii")
     (folder / f"{path}.dat").write_bytes(signal.astype("<i2").tobytes())
 
 

@@ -6,11 +6,9 @@ the output and temporary ones, no build takes longer than `MAX_SECONDS`, and the
 `MAX_GROWTH_BYTES` (a limit of the system, so that more is a MemoryError, which counts as a fault).
 """
 
-import argparse
 import io
 import json
 import os
-import resource
 import shutil
 import struct
 import sys
@@ -31,7 +29,8 @@ from dataset_builder.corpus_files import open_corpus_files
 from dataset_builder.errors import DatasetBuildError
 from dataset_builder.mimic_iv_ecg import MIMICIVECG
 from dataset_builder.ptb_xl import PTBXL
-from tests.dataset_builder.synthetic_mimic import make_signal, write_corpus
+from tests.dataset_builder.synthetic_mimic import make_signal, write_corpus, write_wfdb
+from tests.fuzzing.fuzzer import bounded_growth, run_command
 
 MAX_SECONDS = 10.0
 MAX_GROWTH_BYTES = 1 << 31
@@ -52,16 +51,7 @@ def _write_ptb_xl(folder: Path) -> None:
     lines = ["ecg_id,patient_id,age,sex,recording_date,report,scp_codes,validated_by_human,strat_fold,filename_lr"]
     for number in range(1, RECORDS + 1):
         name = f"records100/00000/{number:05d}_lr"
-        signal = _signal_of_ptb_xl(number)
-        sums = signal.sum(axis=0, dtype=np.int64) % 65536
-        header = [f"{number:05d}_lr 12 100 1000"]
-        header += [
-            f"{number:05d}_lr.dat 16 1000.0(0)/mV 16 0 {first} {total} 0 {lead}"
-            for lead, first, total in zip(_LEADS, signal[0], sums, strict=True)
-        ]
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / f"{name}.hea").write_text("\n".join(header) + "\n", "ascii")
-        (folder / f"{name}.dat").write_bytes(signal.astype("<i2").tobytes())
+        write_wfdb(folder, name, _signal_of_ptb_xl(number), _LEADS, stated="100 1000", gain=1000.0)
         codes = "{'NORM': 80.0, 'SR': 0.0}"
         lines.append(f'{number},{number}.0,60.0,1,1984-11-09 09:17:34,"sinusrhythmus",{codes},True,{number},{name}')
         lines[-1] = lines[-1].replace(codes, f'"{codes}"')
@@ -268,36 +258,33 @@ def fuzz(seconds: float, seed: int, folder: Path) -> Counter:
     for sample in samples:  # also imports whatever the builders import
         report = build_config(sample.open(sample.folder), output)
         assert _check(sample, output, report, set(), False) == RECORDS
-    before = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    limits = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (before + MAX_GROWTH_BYTES, limits[1]))
     opened, counted, end = _OpenedPaths(), Counter(), time.monotonic() + seconds
-    try:
-        while time.monotonic() < end:
-            sample = samples[random.integers(2)]
-            shutil.rmtree(output, ignore_errors=True)
-            plan.RECORDS_PER_SHARD = int(random.integers(1, 5))
-            is_zip = random.random() < 0.4
-            if is_zip:
-                source, damaged = packed, None
-                changed = _write_zip(sample, packed, random)
-            else:
-                damaged = _Folder(sample, secret)
-                source, changed = damaged.write(random)
-            opened.paths, start = [], time.monotonic()
-            counted[_build(sample, source, output, changed, is_zip)] += 1
-            taken, outside = time.monotonic() - start, list(opened.outside(source, output, folder / "temporary"))
+    with bounded_growth(MAX_GROWTH_BYTES):
+        try:
+            while time.monotonic() < end:
+                sample = samples[random.integers(2)]
+                shutil.rmtree(output, ignore_errors=True)
+                plan.RECORDS_PER_SHARD = int(random.integers(1, 5))
+                is_zip = random.random() < 0.4
+                if is_zip:
+                    source, damaged = packed, None
+                    changed = _write_zip(sample, packed, random)
+                else:
+                    damaged = _Folder(sample, secret)
+                    source, changed = damaged.write(random)
+                opened.paths, start = [], time.monotonic()
+                counted[_build(sample, source, output, changed, is_zip)] += 1
+                taken, outside = time.monotonic() - start, list(opened.outside(source, output, folder / "temporary"))
+                opened.paths = None
+                assert taken < MAX_SECONDS, f"{taken:.1f} s"
+                assert not outside, f"opened {outside}"
+                assert os.listdir(folder / "temporary") == [], "temporary files were left"
+                counted["cases"] += 1
+                counted["zips"] += is_zip
+                if damaged is not None:
+                    damaged.restore(changed)
+        finally:
             opened.paths = None
-            assert taken < MAX_SECONDS, f"{taken:.1f} s"
-            assert not outside, f"opened {outside}"
-            assert os.listdir(folder / "temporary") == [], "temporary files were left"
-            counted["cases"] += 1
-            counted["zips"] += is_zip
-            if damaged is not None:
-                damaged.restore(changed)
-    finally:
-        opened.paths = None
-        resource.setrlimit(resource.RLIMIT_AS, limits)
     return counted
 
 
@@ -327,8 +314,4 @@ def main(seconds: float, seed: int = 0) -> Counter:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("seconds", type=float)
-    parser.add_argument("seed", type=int, nargs="?", default=0)
-    arguments = parser.parse_args()
-    sys.stdout.write(f"{dict(main(arguments.seconds, arguments.seed))}\n")
+    run_command(main, __doc__)

@@ -5,9 +5,7 @@ longer than `MAX_SECONDS`, and the process not grow by more than `MAX_GROWTH_BYT
 is a MemoryError, and a file that is refused for that reason counts as a fault).
 """
 
-import argparse
 import os
-import resource
 import struct
 import sys
 import tempfile
@@ -20,6 +18,7 @@ import numpy as np
 import wfdb
 
 from processing import ECGReadError, read_ecg
+from tests.fuzzing.fuzzer import bounded_growth, run_command
 from tests.processing import ecg_file_writers as writers
 
 MAX_SECONDS = 10.0
@@ -161,27 +160,24 @@ def fuzz(seconds: float, seed: int, folder: Path) -> Counter:
     for name in names:
         read_ecg(folder / ("record" if name.startswith("wfdb") else name), **_stated(name))
         (folder / name).unlink(missing_ok=True)
-    before = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    limits = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (before + MAX_GROWTH_BYTES, limits[1]))
     opened = _OpenedPaths()
     counted: Counter = Counter()
     end = time.monotonic() + seconds
-    try:
-        while time.monotonic() < end:
-            choice = int(random.integers(len(names)))
-            name = names[choice]
-            path = folder / (f"record{name[4:]}" if name.startswith("wfdb") else f"{name}-{seed}")
-            path.write_bytes(damage(contents[choice], contents, random))
-            counted[_read(path, name, opened)] += 1
-            counted["cases"] += 1
-            if name.startswith("wfdb"):
-                path.write_bytes(contents[choice])
-            else:
-                path.unlink()
-    finally:
-        opened.paths = None
-        resource.setrlimit(resource.RLIMIT_AS, limits)
+    with bounded_growth(MAX_GROWTH_BYTES):
+        try:
+            while time.monotonic() < end:
+                choice = int(random.integers(len(names)))
+                name = names[choice]
+                path = folder / (f"record{name[4:]}" if name.startswith("wfdb") else f"{name}-{seed}")
+                path.write_bytes(damage(contents[choice], contents, random))
+                counted[_read(path, name, opened)] += 1
+                counted["cases"] += 1
+                if name.startswith("wfdb"):
+                    path.write_bytes(contents[choice])
+                else:
+                    path.unlink()
+        finally:
+            opened.paths = None
     return counted
 
 
@@ -230,8 +226,4 @@ def main(seconds: float, seed: int = 0) -> Counter:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("seconds", type=float)
-    parser.add_argument("seed", type=int, nargs="?", default=0)
-    arguments = parser.parse_args()
-    sys.stdout.write(f"{dict(main(arguments.seconds, arguments.seed))}\n")
+    run_command(main, __doc__)

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from processing import LEADS, ECGFeatureExtractor, ECGReadError, read_ecg
+from processing import LEADS, ECGFeatureExtractor, read_ecg
+from tests.processing.refusals import refused
 from tests.processing.synthetic import make_ecg
 
 
@@ -20,13 +21,6 @@ def times(samples, rate, unit="s", decimals=6):
 @pytest.fixture
 def ecg():
     return make_ecg(samples=600) * np.arange(1, 13)[:, None]
-
-
-def refused(path, **stated):
-    with pytest.raises(ECGReadError) as raised:
-        read_ecg(path, **stated)
-    assert str(raised.value).startswith(f"{path}: "), str(raised.value)
-    return str(raised.value)
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])

@@ -4,20 +4,14 @@ import zipfile
 import numpy as np
 import pytest
 
-from processing import LEADS, ECGFeatureExtractor, ECGReadError, read_ecg
+from processing import LEADS, ECGFeatureExtractor, read_ecg
+from tests.processing.refusals import refused
 from tests.processing.synthetic import make_ecg
 
 
 @pytest.fixture
 def ecg():
     return make_ecg(samples=600) * np.arange(1, 13)[:, None]
-
-
-def refused(path, **stated):
-    with pytest.raises(ECGReadError) as raised:
-        read_ecg(path, **stated)
-    assert str(raised.value).startswith(f"{path}: "), str(raised.value)
-    return str(raised.value)
 
 
 STATED = {"sampling_rate": 500, "lead_names": LEADS}

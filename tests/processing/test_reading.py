@@ -6,15 +6,10 @@ import shutil
 import numpy as np
 import pytest
 
-from processing import LEADS, ECGReadError, read_ecg
+from processing import LEADS, read_ecg
 from processing.file_format import MAX_FILE_BYTES, detect_format
+from tests.processing.refusals import refused
 from tests.processing.test_clinical_files import WRITERS, make_counts
-
-
-def refused(path, **stated):
-    with pytest.raises(ECGReadError) as raised:
-        read_ecg(path, **stated)
-    return str(raised.value)
 
 
 @pytest.mark.parametrize("name", WRITERS)
