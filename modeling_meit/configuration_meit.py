@@ -12,9 +12,10 @@ MINIMUM_TRANSFORMERS = (5, 17)
 FIRST_UNTESTED_TRANSFORMERS = (5, 24)
 
 # Raised whenever an older reader could no longer load, or would misread, a new artifact.
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 ENCODER_DEPTHS = (18, 34, 50, 101, 152)
+ENCODER_NORMS = ("batch", "group", "frozen_batch")
 FUSIONS = ("concat", "llava", "flamingo")
 
 
@@ -42,6 +43,11 @@ class ECGEncoderConfig(PreTrainedConfig):
         widths: channels of the four stages, before the expansion by 4 of a bottleneck block.
         kernel_size: odd width, in samples, of the convolutions inside the blocks.
         stem_kernel_size: odd width, in samples, of the first convolution, which has a stride of 2.
+        stem_pool: whether a max pooling with a stride of 2 follows the first convolution; MERL's ResNets have none.
+        norm: how features are normalised. "batch" takes the statistics of the batch, so that the loss depends on how
+            a batch is split over processes and accumulation steps. With the others it does not: "group" normalises
+            groups of channels of one recording, "frozen_batch" takes fixed statistics in the place of the batch's. The
+            projector then has fixed statistics too, which are to be measured before training starts.
     """
 
     model_type = "meit_ecg_encoder"
@@ -51,6 +57,8 @@ class ECGEncoderConfig(PreTrainedConfig):
     widths: list[int] | tuple[int, ...] = (64, 128, 256, 512)
     kernel_size: int = 3
     stem_kernel_size: int = 7
+    stem_pool: bool = True
+    norm: str = "batch"
 
     def __post_init__(self, **kwargs):
         if self.depth not in ENCODER_DEPTHS:
@@ -60,6 +68,9 @@ class ECGEncoderConfig(PreTrainedConfig):
         for name in ("kernel_size", "stem_kernel_size"):
             if getattr(self, name) % 2 == 0:
                 raise ValueError(f"ECGEncoderConfig.{name} is {getattr(self, name)}; it must be odd")
+        if self.norm not in ENCODER_NORMS:
+            supported = ", ".join(f'"{name}"' for name in ENCODER_NORMS)
+            raise ValueError(f'ECGEncoderConfig.norm is "{self.norm}"; supported: {supported}')
         super().__post_init__(**kwargs)
 
     @property
