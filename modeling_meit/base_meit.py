@@ -1,6 +1,7 @@
 """What the decoder-only model and its encoder-decoder twin share: the ECG's parts, and its way into the layers."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -20,7 +21,7 @@ from .caches_meit import (
     self_attention_cache,
 )
 from .configuration_meit import ECGLlamaConfig
-from .encoder_meit import ECGEncoder, ECGProjector
+from .encoder_meit import ECGEncoder, ECGProjector, FrozenBatchNorm
 from .families_meit import family_of, layer_argument_names
 from .fusion_meit import (
     ECGCrossAttention,
@@ -58,6 +59,8 @@ class ECGLlamaPreTrainedModel(PreTrainedModel):
         if isinstance(module, GatedCrossAttention):
             initialization.zeros_(module.attn_gate)
             initialization.zeros_(module.ff_gate)
+        elif isinstance(module, FrozenBatchNorm):
+            module.init_weights()
 
     def _check_and_adjust_attn_implementation(self, attn_implementation: str | None, *args: Any, **kwargs: Any) -> str:
         """The language model's own choice: some families have no sdpa."""
@@ -93,13 +96,15 @@ class ECGFusionModel(ECGLlamaPreTrainedModel):
             raise ValueError('fusion "llava" needs an ecg_token_id: from_text_pretrained appends a row for one')
         self.language_model = language_model
         self.ecg_encoder = ECGEncoder(config.ecg_config)
-        self.ecg_projector = ECGProjector(config.ecg_config.hidden_size, config.ecg_vector_size)
+        self.ecg_projector = ECGProjector(config.ecg_config.hidden_size, config.ecg_vector_size, config.ecg_config.norm)
         if config.fusion == "flamingo":
             text_config = config.text_config
             self.ecg_cross_attention = ECGCrossAttention(
                 config.ecg_layers, text_config.hidden_size, text_config.num_attention_heads
             )
-        self._no_split_modules = [*(language_model._no_split_modules or []), "ECGEncoder", "GatedCrossAttention"]
+        # Whoever splits a model over processes looks for a module of each of these classes.
+        own_parts = ("ECGEncoder", "GatedCrossAttention") if config.fusion == "flamingo" else ("ECGEncoder",)
+        self._no_split_modules = [*(language_model._no_split_modules or ()), *own_parts]
         self._can_compile_fullgraph = language_model._can_compile_fullgraph
         if self.family.prepare is not None:
             self.family.prepare(language_model)
@@ -223,7 +228,10 @@ class ECGFusionModel(ECGLlamaPreTrainedModel):
         if self.config.fusion == "concat":
             head_dim = self.config.head_dim
             layers = self.decoder_layers
-            slots = {index: self.family.slot(layers[index], ecg_embeds, head_dim) for index in self.config.ecg_layers}
+            slots = {
+                index: partial(self.family.slot, layers[index], ecg_embeds, head_dim)
+                for index in self.config.ecg_layers
+            }
         elif self.config.fusion == "flamingo":
             features = ecg_embeds
         if new_cache is None and past_key_values is None:
@@ -232,7 +240,7 @@ class ECGFusionModel(ECGLlamaPreTrainedModel):
             cache.ecg_features = features
             return cache
         cache = new_cache() if past_key_values is None else past_key_values
-        mark_cache(cache, slots, features)
+        mark_cache(cache, {index: slot() for index, slot in slots.items()}, features)
         return cache
 
     def embeds_with_ecg(

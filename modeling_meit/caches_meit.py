@@ -110,9 +110,14 @@ _MARKED = {
 
 
 class ReplayableLayer(CacheLayerMixin):
-    """A cache layer that stores no text, so that activation checkpointing may run its layer a second time."""
+    """A cache layer that stores no text, so that activation checkpointing may run its layer a second time.
 
-    def __init__(self, slot: Slot | None = None):
+    Args:
+        slot: computes the layer's slot. It is called when the layer reads it, within the layer's own forward pass:
+            where processes share out a model's weights (FSDP), a layer's are there only then.
+    """
+
+    def __init__(self, slot: Callable[[], Slot] | None = None):
         super().__init__()
         self.slot = slot
         self.was_read = False
@@ -128,7 +133,7 @@ class ReplayableLayer(CacheLayerMixin):
         self.was_read = True
         if self.slot is None:
             return key_states, value_states
-        key, value = (part.to(key_states.dtype) for part in self.slot)
+        key, value = (part.to(key_states.dtype) for part in self.slot())
         return torch.cat([key, key_states], dim=-2), torch.cat([value, value_states], dim=-2)
 
     def get_seq_length(self) -> int:
@@ -144,7 +149,7 @@ class ReplayableLayer(CacheLayerMixin):
 class ReplayableCache(ECGCache, Cache):
     """The cache of a forward pass that keeps none; without slots, it only carries `ecg_features`."""
 
-    def __init__(self, num_layers: int, slots: dict[int, Slot] | None = None):
+    def __init__(self, num_layers: int, slots: dict[int, Callable[[], Slot]] | None = None):
         slots = slots or {}
         super().__init__(layers=[ReplayableLayer(slots.get(index)) for index in range(num_layers)])
         self.ecg_layers = tuple(slots)

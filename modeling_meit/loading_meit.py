@@ -5,7 +5,7 @@ import warnings
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from torch import nn
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers.dynamic_module_utils import custom_object_save
@@ -199,7 +199,8 @@ class ECGLoadableModel(ECGLlamaPreTrainedModel):
             **kwargs: as of `PreTrainedModel.from_pretrained`; `is_trainable=True` leaves an adapter trainable.
 
         Raises:
-            OSError: where an adapter's backbone is nowhere to be found; the message names the places looked at.
+            OSError: where an adapter's backbone is nowhere to be found (the message names the places looked at), or
+                weights are missing, cut short or damaged.
             ValueError: where the adapter's weights are not those that its configuration asks for.
         """
         adapter_kwargs = kwargs.pop("adapter_kwargs", None) or {}
@@ -212,7 +213,10 @@ class ECGLoadableModel(ECGLlamaPreTrainedModel):
                 )
             if config is None and pretrained_model_name_or_path is not None:
                 cls._check_model_type(pretrained_model_name_or_path, hub_kwargs)
-            loaded = super().from_pretrained(pretrained_model_name_or_path, *model_args, config=config, **kwargs)
+            try:
+                loaded = super().from_pretrained(pretrained_model_name_or_path, *model_args, config=config, **kwargs)
+            except SafetensorError as error:
+                raise _damaged(pretrained_model_name_or_path, error) from error
             # An adapter that is trained on top of it does not belong to the language model that it began with.
             model = loaded[0] if isinstance(loaded, tuple) else loaded
             model.config.text_model_id = model.config.text_model_path = None
@@ -257,11 +261,14 @@ class ECGLoadableModel(ECGLlamaPreTrainedModel):
                 raise OSError("no Hub id is recorded")
             return cls.from_text_pretrained(text_model, config=config, **kwargs)
         except OSError as error:
+            reason = str(error).partition("\n")[0]
             raise OSError(
                 f"{adapter} is an adapter without backbone weights, and its backbone was not found (tried "
-                f"{text_model or path}; recorded are the folder {path} and the Hub id {hub_id}): pass "
-                "text_model=FOLDER_OR_HUB_ID"
+                f"{text_model or path}: {reason}; recorded are the folder {path} and the Hub id "
+                f"{hub_id}): pass text_model=FOLDER_OR_HUB_ID"
             ) from error
+        except SafetensorError as error:
+            raise _damaged(f"{text_model}, the backbone of {adapter},", error) from error
 
     def _add_adapter(
         self, adapter: str | os.PathLike, is_trainable: bool, hub_kwargs: dict[str, Any]
@@ -283,7 +290,7 @@ class ECGLoadableModel(ECGLlamaPreTrainedModel):
             # peft asks for it by the name that transformers is about to drop.
             warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
             peft_model = PeftModel(self, peft_config)
-        _check_adapter_keys(peft_model, weights)
+        _check_adapter_weights(peft_model, adapter, weights)
         peft_model.load_adapter(adapter, "default", is_trainable=is_trainable, **hub_kwargs)
         # The layers are injected in place. What remains is to tell transformers, whose own calls (save_pretrained,
         # disable_adapters, ...) then act on the adapter.
@@ -302,14 +309,31 @@ class ECGLoadableModel(ECGLlamaPreTrainedModel):
         custom_object_save(type(self), folder)
 
 
-def _check_adapter_keys(peft_model: nn.Module, weights: str) -> None:
-    """Compare the tensors in the file `weights` with those that the adapter asks for."""
-    with safe_open(weights, framework="pt") as file:
-        found = set(file.keys())
-    expected = set(get_peft_model_state_dict(peft_model))
-    if found != expected:
+def _damaged(place: str | os.PathLike, error: SafetensorError) -> OSError:
+    return OSError(
+        f"the weights of {place} are cut short or damaged ({error}): get them again, from the Hub with "
+        "force_download=True"
+    )
+
+
+def _check_adapter_weights(peft_model: nn.Module, adapter: str | os.PathLike, weights: str) -> None:
+    """Compare names and shapes of the tensors in the file `weights` with those that the adapter asks for."""
+    try:
+        with safe_open(weights, framework="pt") as file:
+            found = {name: list(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 - no dict
+    except SafetensorError as error:
+        raise _damaged(adapter, error) from error
+    expected = {name: list(tensor.shape) for name, tensor in get_peft_model_state_dict(peft_model).items()}
+    missing, unknown = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
+    if missing or unknown:
         raise ValueError(
-            f"{weights} does not fit its adapter_config.json: {len(expected - found)} of {len(expected)} tensors "
-            f"are missing (e.g. {sorted(expected - found)[:1]}) and {len(found - expected)} are not expected "
-            f"(e.g. {sorted(found - expected)[:1]})"
+            f"{weights} does not fit its adapter_config.json: {len(missing)} of {len(expected)} tensors "
+            f"are missing (e.g. {missing[:1]}) and {len(unknown)} are not expected (e.g. {unknown[:1]})"
+        )
+    misshapen = [name for name in expected if found[name] != expected[name]]
+    if misshapen:
+        name = misshapen[0]
+        raise ValueError(
+            f"{weights} does not fit its config.json and adapter_config.json: {len(misshapen)} of {len(expected)} "
+            f"tensors have another shape, the first is {name} with {found[name]}, expected {expected[name]}"
         )

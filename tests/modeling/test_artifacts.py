@@ -289,12 +289,42 @@ def test_an_adapter_is_never_unpickled(adapter):
         ECGLlamaForCausalLM.from_pretrained(folder)
 
 
+def test_damaged_adapter_weights_are_named(adapter):
+    folder, _ = adapter
+    weights = (folder / "adapter_model.safetensors").read_bytes()
+    for damaged in (weights[: len(weights) // 2], weights[:8] + bytes(64) + weights[72:], b""):
+        (folder / "adapter_model.safetensors").write_bytes(damaged)
+        with pytest.raises(OSError, match=f"weights of {folder} are cut short or damaged"):
+            ECGLlamaForCausalLM.from_pretrained(folder)
+
+
+def test_adapter_weights_of_another_shape_are_named(adapter):
+    folder, _ = adapter
+    weights = load_file(folder / "adapter_model.safetensors")
+    name = next(name for name in weights if name.endswith("layers.0.self_attn.q_proj.lora_A.weight"))
+    rank, width = weights[name].shape
+    save_file(weights | {name: torch.zeros(rank, width + 2)}, folder / "adapter_model.safetensors")
+    expected = (
+        rf"1 of \d+ tensors have another shape.*{name} with \[{rank}, {width + 2}\], expected \[{rank}, {width}\]"
+    )
+    with pytest.raises(ValueError, match=expected):
+        ECGLlamaForCausalLM.from_pretrained(folder)
+
+
+def test_a_damaged_full_checkpoint_is_named(tmp_path):
+    tiny_model(dtype=torch.float32).save_pretrained(tmp_path)
+    weights = (tmp_path / "model.safetensors").read_bytes()
+    (tmp_path / "model.safetensors").write_bytes(weights[:-10])
+    with pytest.raises(OSError, match=f"weights of {tmp_path} are cut short or damaged"):
+        ECGLlamaForCausalLM.from_pretrained(tmp_path)
+
+
 def test_an_artifact_of_a_later_format_is_refused(tmp_path):
     tiny_model(dtype=torch.float32).save_pretrained(tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
-    assert config["format_version"] == 1
-    (tmp_path / "config.json").write_text(json.dumps(config | {"format_version": 2}))
-    with pytest.raises(ValueError, match="format version 2, and this code reads up to 1: upgrade"):
+    assert config["format_version"] == 2
+    (tmp_path / "config.json").write_text(json.dumps(config | {"format_version": 3}))
+    with pytest.raises(ValueError, match="format version 3, and this code reads up to 2: upgrade"):
         AutoModel.from_pretrained(tmp_path)
 
 
