@@ -4,6 +4,7 @@ import datasets
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from datasets.exceptions import DatasetGenerationError
 
 from dataset_builder.errors import DatasetBuildError
 
@@ -42,8 +43,9 @@ def load_records(
             f"{dataset}: neither a dataset folder nor a Hub dataset that can be reached; write one with "
             f"`meit-ecg build` ({error})"
         ) from error
-    except ValueError as error:
-        raise DatasetBuildError(f"{where} cannot be loaded: {error}") from error
+    except (ValueError, DatasetGenerationError) as error:
+        # Of a file that is no Parquet, or cut short, the reason is what the library's own error came from.
+        raise DatasetBuildError(f"{where} cannot be loaded: {error.__cause__ or error}") from error
     if missing := _NEEDED - set(records.column_names):
         raise DatasetBuildError(f"{where} lacks the columns {sorted(missing)}; found {records.column_names}")
     # Chunk by chunk, so that the reports of a large corpus are never all in memory.
@@ -57,9 +59,14 @@ def load_records(
         usable = sorted(np.random.default_rng(seed).choice(usable, size=limit, replace=False))
     if len(usable) < len(records):
         records = records.select(usable)
-    # Signals as arrays of their own type: as lists of Python numbers, the 60,000 samples of a record would take longer
-    # than its step, and without `dtype=None` they come as int64.
-    return records.with_format("numpy", columns=["ecg"], output_all_columns=True, dtype=None), skipped
+    return with_signals_as_arrays(records), skipped
+
+
+def with_signals_as_arrays(records: datasets.Dataset) -> datasets.Dataset:
+    """The same records with `ecg` as an int16 array and every other column as Python values."""
+    # As lists of Python numbers, the 60,000 samples of a record would take longer than its step, and without
+    # `dtype=None` they come as int64.
+    return records.with_format("numpy", columns=["ecg"], output_all_columns=True, dtype=None)
 
 
 def _has_text(reports: pa.Array) -> np.ndarray:
