@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -22,7 +21,7 @@ from dataset_builder import plan
 from dataset_builder.build import build_config
 from dataset_builder.errors import DatasetBuildError
 from dataset_builder.simulated import Simulated
-from tests.dataset_builder.hub_server import serve_hub
+from tests.hub.server import serve_hub
 
 REPOSITORY = Path(__file__).parents[2]
 READ_FROM_HUB = """
@@ -143,14 +142,19 @@ def test_nodes_and_workers_share_a_stream_of_shards(three_configs):
 
 
 def test_the_hub_serves_the_same(three_configs, tmp_path):
-    with serve_hub(three_configs, "some-lab/meit-ecg") as endpoint:
-        environment = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
-        environment |= {
-            "HF_ENDPOINT": endpoint, "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_TELEMETRY": "1",
-            "HF_HOME": str(tmp_path / "hub-cache"),
-        }  # fmt: skip
-        arguments = [sys.executable, "-c", READ_FROM_HUB, str(three_configs), "mimic-iv-ecg"]
-        done = subprocess.run(arguments, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=120)
+    paths = [path for path in three_configs.rglob("*") if path.is_file()]
+    with serve_hub() as hub:
+        hub.create("some-lab/meit-ecg", "datasets")
+        files = {path.relative_to(three_configs).as_posix(): path.read_bytes() for path in paths}
+        hub.commit("some-lab/meit-ecg", files, kind="datasets")
+        done = subprocess.run(
+            [sys.executable, "-c", READ_FROM_HUB, str(three_configs), "mimic-iv-ecg"],
+            cwd=REPOSITORY,
+            env=hub.environment(tmp_path / "hub-cache"),
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
     assert done.returncode == 0, done.stderr
 
 
