@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from pathlib import Path
 
 from transformers.utils import logging
 
@@ -42,7 +43,13 @@ def main(argv: list[str] | None = None) -> int:
             arguments.dataset, arguments.dataset_config, arguments.split, arguments.limit, arguments.seed
         )
         drafter = load_drafter(arguments)
-        figures = run_quality(drafter, rows, arguments.output, arguments.max_new_tokens, arguments.seed)
+        folder = Path(arguments.dataset)
+        data = {
+            "dataset": folder.resolve().name if folder.is_dir() else arguments.dataset,
+            "config": arguments.dataset_config,
+            "split": arguments.split,
+        }
+        figures = run_quality(drafter, rows, arguments.output, arguments.max_new_tokens, arguments.seed, data)
     except (OSError, ValueError, ImportError, DatasetBuildError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

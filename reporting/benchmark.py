@@ -28,6 +28,7 @@ def run_quality(
     output_dir: str | Path,
     max_new_tokens: int = 256,
     seed: int = 0,
+    data: Mapping[str, str | None] | None = None,
 ) -> dict[str, Figure]:
     """Draft every record's report, and score drafts and losses with the right and another patient's ECG.
 
@@ -40,6 +41,7 @@ def run_quality(
         output_dir: folder for both files.
         max_new_tokens: length of a draft at most.
         seed: of the exchange of ECGs and of the bootstrap.
+        data: dataset, config and split that the records are of, for whoever reads the figures.
 
     Raises:
         ValueError: where the drafts in `output_dir` are of another model or other settings.
@@ -60,6 +62,7 @@ def run_quality(
     figures = quality_figures(references, patients, outcomes["right"], outcomes["other"], seed)
     content = {
         "settings": settings | {"instructions_version": INSTRUCTIONS_VERSION, "seed": seed},
+        "data": dict(data or {}),
         "records": len(rows),
         "patients": len(set(patients)),
         "verdict": verdict(figures),

@@ -32,6 +32,7 @@ ARROWS = {
     "evaluation": set(),
     "training": {"modeling_meit", "processing", "dataset_builder", "reporting"},
     "reporting": {"modeling_meit", "processing", "dataset_builder", "evaluation"},
+    "publishing": {"dataset_builder", "evaluation", "reporting"},
 }
 
 

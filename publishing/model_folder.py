@@ -1,10 +1,8 @@
 """What of a trained folder goes to the Hub, after checks that a stranger's loading it depends on."""
 
+import hashlib
 import json
-import re
-import sysconfig
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -14,24 +12,20 @@ from huggingface_hub.utils import HFValidationError, validate_repo_id
 from safetensors import SafetensorError, safe_open
 from transformers.dynamic_module_utils import get_relative_imports
 
-from reporting.notice import DRAFT_NOTICE
+from .benchmark_results import BenchmarkResults, read_results
+from .card import model_card
+from .refusals import content_problems, link_problems, pickle_problem
+from .upload import Upload, UploadFile, check_repo_id, refuse
 
-CARD = "model_card.md"
-UNKNOWN = "not recorded"
-# Corpora whose licence and citation the card's template holds, between lines that name them.
-CORPORA = ("ptb-xl", "mimic-iv-ecg", "simulated")
-CORPUS_BLOCK = re.compile(r"<!-- only: (.+?) -->\n(.*?)<!-- end -->\n", re.DOTALL)
 # JSON files that the checks and the card read -> what in them must be an object, as the file itself must be
 OBJECTS = {
-    "config.json": ("ecg_config", "auto_map"),
+    "config.json": ("text_config", "ecg_config", "auto_map"),
     "adapter_config.json": (),
-    "training_run.json": ("model", "data", "lora", "optimisation", "versions"),
+    "training_run.json": ("model", "data", "tuning", "optimisation", "batch", "length", "versions", "carbon"),
     "model.safetensors.index.json": ("weight_map",),
 }
-
 # Documents that name the classes, and so the code, to load the folder with.
 CODE_MAPS = ("config.json", "processor_config.json")
-
 # pattern of a name -> why it stays here
 LEFT_OUT = {
     ".*": "hidden",
@@ -39,46 +33,28 @@ LEFT_OUT = {
     "checkpoint-*": "an earlier state of the training run",
     "README.md": "replaced by the model card",
     "check_logits.safetensors": "holds recordings of patients",
+    "samples.jsonl": "holds reports of patients",
+    "events.out.tfevents.*": "log of the training run",
     "training_args.bin": "training state, a pickle",
     "optimizer.pt": "training state, a pickle",
+    "optimizer.bin": "training state, a pickle",
     "scheduler.pt": "training state, a pickle",
     "scaler.pt": "training state, a pickle",
     "rng_state*.pth": "training state, a pickle",
     "trainer_state.json": "training state",
 }
-PICKLES = {".bin", ".ckpt", ".joblib", ".pickle", ".pkl", ".pt", ".pth"}
-# A tokenizer's vocabulary holds any string, paths included.
-VOCABULARIES = {"tokenizer.json", "vocab.json", "added_tokens.json"}
-LOCAL_PATH = re.compile(r"/\w|~/|[A-Za-z]:[\\/]|\\\\|file:")
+# What an earlier upload to the same repository must not leave beside this one: an adapter beside a full checkpoint, a
+# shard too many, or code that nothing names any more.
+REPLACES = ("*.safetensors", "*.safetensors.index.json", "adapter_config.json", "training_run.json", "*.py")
 
 
-class UploadError(ValueError):
-    """A folder that must not be uploaded as it is; the message lists every reason."""
-
-
-@dataclass(frozen=True)
-class UploadFile:
-    """One file of the upload: its name in the repository, and its content or where that lies."""
-
-    name: str
-    content: Path | bytes
-
-    @property
-    def size(self) -> int:
-        """Bytes."""
-        return len(self.content) if isinstance(self.content, bytes) else self.content.stat().st_size
-
-
-@dataclass(frozen=True)
-class Upload:
-    """Files to upload, and (name, reason) of what stays here."""
-
-    files: list[UploadFile]
-    left_out: list[tuple[str, str]]
-
-
-def prepare_upload(
-    folder: str | Path, repo_id: str, text_model_id: str | None = None, license_name: str = "other"
+def prepare_model(
+    folder: str | Path,
+    repo_id: str,
+    text_model_id: str | None = None,
+    license_name: str = "other",
+    language: str = "en",
+    results: Sequence[str | Path] = (),
 ) -> Upload:
     """Check a trained folder and lay out its upload; nothing in the folder is changed.
 
@@ -89,61 +65,49 @@ def prepare_upload(
     Args:
         folder: what training wrote (adapter, encoder, projector), or a full checkpoint, with its processor.
         repo_id: "organisation/name" on the Hub.
-        text_model_id: the backbone's Hub id, where `config.json` does not name it.
+        text_model_id: the backbone's Hub id, where the folder does not name it.
         license_name: for the card's metadata, an identifier that the Hub knows.
+        language: of the reports, for the card's metadata.
+        results: files `quality.json` that `meit-ecg benchmark` wrote of this model, for the card.
+
     Raises:
         UploadError: the folder is absent or incomplete, a file is a pickle or no valid JSON, weights hold NaN
-            or infinity, a JSON file names a local path, or the backbone's Hub id is unknown.
+            or infinity, a file holds a local path or what names a patient, an adapter's backbone has no known Hub id,
+            or results are of another model.
     """
     folder = Path(folder)
-    _check_repo_id(repo_id)
+    check_repo_id(repo_id)
     if not folder.is_dir():
-        raise UploadError(f"{folder} is not a folder")
+        refuse(folder, [f"{folder} is not a folder"])
     paths, left_out = _select(folder)
-    problems = [
-        f"{name}: a pickle runs code when it is read; save weights as safetensors"
-        for name, path in paths.items()
-        if path.suffix.lower() in PICKLES
-    ]
-    documents, invalid = _read_json(paths)
-    problems += invalid
+    refuse(folder, link_problems(folder, paths))
+    documents, problems = _read_json(paths)
     problems += _missing(paths, documents)
-    problems += [f for name, path in paths.items() if path.suffix == ".safetensors" for f in _not_finite(name, path)]
+    weights = [name for name in paths if Path(name).suffix == ".safetensors"]
+    problems += [problem for name in weights for problem in _not_finite(name, paths[name])]
 
-    config = documents.get("config.json", {})
-    text_model_id = text_model_id or config.get("text_model_id")
-    if "config.json" in documents and not text_model_id:
-        problems.append(
-            "config.json: text_model_id is empty, so nobody elsewhere could tell or load the language model it "
-            "builds on; name its Hub id with --text-model-id"
-        )
+    config, is_adapter = documents.get("config.json", {}), "adapter_config.json" in paths
+    run = documents.get("training_run.json", {})
+    text_model_id = text_model_id or config.get("text_model_id") or (None if is_adapter else _known_id(run))
+    if "config.json" in documents:
+        problems += _backbone_problems(text_model_id, is_adapter)
     published = _published(documents, repo_id, text_model_id)
-    problems += [
-        f"{name}: {key} is a path of this machine: {value}"
-        for name, document in published.items()
-        if name not in VOCABULARIES
-        for key, value in _strings(document)
-        if LOCAL_PATH.match(value)
-    ]
-    if problems:
-        raise UploadError(f"{folder} cannot be uploaded:\n" + "\n".join(f"  - {problem}" for problem in problems))
-
     # A document that publishing leaves alone goes up byte for byte.
     files = [
         UploadFile(name, path if published.get(name) == documents.get(name) else _as_json(published[name]))
         for name, path in paths.items()
     ]
-    card = _card(config, documents.get("training_run.json", {}), repo_id, text_model_id, license_name)
-    return Upload([*files, UploadFile("README.md", card.encode("utf-8"))], left_out)
+    unread = [file for file in files if Path(file.name).suffix == ".json" and file.name not in documents]
+    problems += filter(None, map(pickle_problem, unread))
+    problems += content_problems([file for file in files if file not in unread], folder, of_patients=False)
+    refuse(folder, problems)
 
-
-def _check_repo_id(repo_id: str) -> None:
-    try:
-        validate_repo_id(repo_id)
-    except HFValidationError as error:
-        raise UploadError(f"{repo_id!r} is not a repository id: {error}") from error
-    if "/" not in repo_id:
-        raise UploadError(f"{repo_id!r} is not a repository id: expected organisation/name")
+    card = model_card(
+        config, run, repo_id, text_model_id, is_adapter, license_name, language, _results(results, paths, repo_id)
+    )
+    files.append(UploadFile("README.md", card.encode("utf-8")))
+    refuse(folder, content_problems(files[-1:], folder, of_patients=False))
+    return Upload("model", files, left_out, REPLACES)
 
 
 def _select(folder: Path) -> tuple[dict[str, Path], list[tuple[str, str]]]:
@@ -153,7 +117,7 @@ def _select(folder: Path) -> tuple[dict[str, Path], list[tuple[str, str]]]:
         reason = next((why for pattern, why in LEFT_OUT.items() if fnmatch(path.name, pattern)), None)
         if reason is not None:
             left_out.append((path.name + "/" * path.is_dir(), reason))
-        elif path.is_dir():
+        elif path.is_dir() and not path.is_symlink():
             inner, inner_left_out = _select(path)
             paths |= {f"{path.name}/{name}": file for name, file in inner.items()}
             left_out += [(f"{path.name}/{name}", why) for name, why in inner_left_out]
@@ -165,7 +129,7 @@ def _select(folder: Path) -> tuple[dict[str, Path], list[tuple[str, str]]]:
 def _read_json(paths: dict[str, Path]) -> tuple[dict[str, Any], list[str]]:
     documents, problems = {}, []
     for name, path in paths.items():
-        if path.suffix != ".json":
+        if path.suffix != ".json" or path.is_dir():
             continue
         try:
             documents[name] = json.loads(path.read_text(encoding="utf-8"))
@@ -210,7 +174,7 @@ def _missing(paths: dict[str, Path], documents: dict[str, Any]) -> list[str]:
 
 
 def _missing_code(module: str, reason: str, paths: dict[str, Path]) -> list[str]:
-    """Files of code that `module`, or what it imports, needs and that are not there."""
+    """Files of code that `module`, or what it imports, needs and that do not lie beside config.json."""
     problems, pending, seen = [], [(module, reason)], set()
     while pending:
         name, why = pending.pop()
@@ -232,20 +196,43 @@ def _not_finite(name: str, path: Path) -> list[str]:
         with safe_open(path, framework="pt") as weights:
             for key in weights.keys():  # noqa: SIM118 - a file handle, not a dict
                 tensor = weights.get_tensor(key)
-                if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+                # In float32, as torch does not ask it of numbers of 8 bits.
+                if tensor.is_floating_point() and not torch.isfinite(tensor.float()).all():
                     bad.append(key)
     except (SafetensorError, OSError) as error:
         return [f"{name}: not a readable safetensors file ({error})"]
     return [f"{name}: NaN or infinite weights in {len(bad)} tensors, the first is {bad[0]}"] if bad else []
 
 
+def _known_id(run: dict) -> str | None:
+    """The backbone's Hub id by the run's record, which names a folder of this machine by its last part alone."""
+    name = run.get("model", {}).get("text_model")
+    return name if isinstance(name, str) and "/" in name else None
+
+
+def _backbone_problems(text_model_id: str | None, is_adapter: bool) -> list[str]:
+    if text_model_id is None:
+        if not is_adapter:
+            return []
+        return [
+            "config.json: text_model_id is empty, so nobody elsewhere could tell or load the language model it "
+            "builds on; name its Hub id with --text-model-id"
+        ]
+    try:
+        validate_repo_id(text_model_id)
+    except HFValidationError:
+        return [f"config.json: {text_model_id!r} is not the Hub id of a language model; name it with --text-model-id"]
+    return []
+
+
 def _published(documents: dict[str, Any], repo_id: str, text_model_id: str | None) -> dict[str, Any]:
     """The JSON documents as others need them: no place on this machine, the backbone by its Hub id."""
     published = dict(documents)
+    config = {"text_model_path": None}
     if "adapter_config.json" in documents:
+        config["text_model_id"] = text_model_id
         published["adapter_config.json"] = documents["adapter_config.json"] | {"base_model_name_or_path": repo_id}
     if "config.json" in documents:
-        config = {"text_model_id": text_model_id, "text_model_path": None}
         published["config.json"] = _without_names(documents["config.json"]) | config
     return published
 
@@ -257,63 +244,17 @@ def _without_names(document: Any) -> Any:
     return document
 
 
-def _strings(document: Any, key: str = "") -> Iterator[tuple[str, str]]:
-    """Every string value in a JSON document with the dotted key it stands at."""
-    if isinstance(document, str):
-        yield key or "the document", document
-    elif isinstance(document, dict):
-        for name, value in document.items():
-            yield from _strings(value, f"{key}.{name}" if key else name)
-    elif isinstance(document, list):
-        for index, value in enumerate(document):
-            yield from _strings(value, f"{key}[{index}]")
-
-
 def _as_json(document: Any) -> bytes:
     return (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode("utf-8")
 
 
-def _card(config: dict, run: dict, repo_id: str, text_model_id: str, license_name: str) -> str:
-    """The model card with every `{{ name }}` filled in, and of the corpora the one that the run learned from."""
-    model, data, lora = (run.get(part, {}) for part in ("model", "data", "lora"))
-    is_encoder_decoder = "AutoModelForSeq2SeqLM" in config["auto_map"]
-    values = {
-        "repo_id": repo_id,
-        "auto_class": "AutoModelForSeq2SeqLM" if is_encoder_decoder else "AutoModelForCausalLM",
-        # Where the report begins in what is generated: the decoder of an encoder-decoder does not repeat the prompt.
-        "report_start": "1" if is_encoder_decoder else 'inputs["input_ids"].shape[1]',
-        "base_model": text_model_id,
-        "license": license_name,
-        "notice": DRAFT_NOTICE,
-        "encoder": f"1-D ResNet-{config['ecg_config']['depth']}",
-        "fusion": _fusion(config),
-        "format_version": config.get("format_version", UNKNOWN),
-        "ecg_scaling": model.get("ecg_scaling", UNKNOWN),
-        "training_data": " ".join(str(data[k]) for k in ("dataset", "config", "split") if data.get(k)) or UNKNOWN,
-        "training_records": data.get("records", UNKNOWN),
-        "lora": _listed(lora),
-        "optimisation": _listed(run.get("optimisation", {})),
-        "versions": _listed(run.get("versions", {})),
-    }
-    corpus = data["config"] if data.get("config") in CORPORA else "other"
-    template = CORPUS_BLOCK.sub(lambda block: block[2] if corpus in block[1].split() else "", _card_template())
-    return re.sub(r"\{\{ (\w+) \}\}", lambda found: str(values[found[1]]), template)
-
-
-def _listed(facts: dict) -> str:
-    return ", ".join(f"{name} {value}" for name, value in facts.items() if value is not None) or UNKNOWN
-
-
-def _fusion(config: dict) -> str:
-    fusion, layers = config.get("fusion", UNKNOWN), config.get("fusion_layers")
-    if fusion == "llava":
-        return f"llava, {config.get('num_ecg_tokens', 1)} tokens per ECG"
-    return f"{fusion}, {'every layer' if layers is None else f'layers {layers}'}"
-
-
-def _card_template() -> str:
-    """model_card.md from the checkout, or from where an installed distribution keeps its data."""
-    for folder in (Path(__file__).parent.parent, Path(sysconfig.get_path("data")) / "share" / "meit-ecg"):
-        if (folder / CARD).is_file():
-            return (folder / CARD).read_text(encoding="utf-8")
-    raise FileNotFoundError(f"{CARD} is neither in the checkout nor among the installed files; reinstall meit-ecg")
+def _results(results: Sequence[str | Path], paths: dict[str, Path], repo_id: str) -> list[BenchmarkResults]:
+    """Results of this model, told by the digests of its weights."""
+    if not results:
+        return []
+    digests = {}
+    for name, path in paths.items():
+        if path.suffix == ".safetensors":
+            with path.open("rb") as file:
+                digests[name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return [read_results(path, digests, repo_id) for path in results]

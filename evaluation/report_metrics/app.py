@@ -1,0 +1,8 @@
+"""The metric's page on the Hub."""
+
+from pathlib import Path
+
+import evaluate
+from evaluate.utils import launch_gradio_widget
+
+launch_gradio_widget(evaluate.load(str(Path(__file__).with_name("report_metrics.py"))))

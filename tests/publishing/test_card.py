@@ -1,0 +1,229 @@
+"""The model card: what it says, and that its metadata is what the Hub reads."""
+
+import copy
+import hashlib
+import json
+
+import pytest
+import yaml
+from huggingface_hub import ModelCard
+
+from publishing.model_folder import prepare_model
+from reporting.notice import DRAFT_NOTICE
+
+from .folders import BACKBONE, REPO, contents, read_json, refusal, write_json
+
+
+def test_the_card_is_filled_in(adapter):
+    card = contents(prepare_model(adapter, REPO, license_name="apache-2.0"))["README.md"].decode()
+    metadata = card.split("---")[1]
+    assert f"base_model: {BACKBONE}" in metadata
+    assert "license: apache-2.0" in metadata
+    for words in (
+        DRAFT_NOTICE,
+        "meit-ecg ptb-xl train (400 records)",
+        "1-D ResNet-18",
+        "concat, every layer",
+        "frozen, with LoRA; lora_r 8, lora_target_modules q_proj v_proj",
+        "2403.04945",
+        "| carbon | not recorded |",
+    ):
+        assert words in card
+    assert "{{" not in card
+
+
+@pytest.mark.parametrize("corpus", ["ptb-xl", "mimic-iv-ecg", "simulated", "our-clinic", None])
+def test_the_card_names_the_corpus_of_the_run_alone(adapter, corpus):
+    write_json(adapter / "training_run.json", {"data": {"corpora": [{"dataset": "meit-ecg", "config": corpus}]}})
+    card = contents(prepare_model(adapter, REPO))["README.md"].decode()
+    words = {
+        "ptb-xl": ("CC BY 4.0", "P. Wagner"),
+        "mimic-iv-ecg": ("ODbL 1.0", "B. Gow"),
+        "simulated": ("NeuroKit2",),
+    }
+    for name, of_corpus in words.items():
+        assert all((word in card) == (name == corpus) for word in of_corpus), name
+    assert ("A. L. Goldberger" in card) == (corpus in ("ptb-xl", "mimic-iv-ecg"))
+    assert ("its source states the licence" in card) == (corpus not in words)
+    assert "<!--" not in card
+
+
+@pytest.mark.parametrize(
+    ("fusion", "words"),
+    [
+        ({"fusion": "llava", "num_ecg_tokens": 4}, "| fusion | llava, 4 tokens per ECG |"),
+        ({"fusion": "flamingo", "fusion_layers": [0, 5]}, "| fusion | flamingo, layers [0, 5] |"),
+    ],
+)
+def test_the_card_says_how_the_ecg_meets_the_text(adapter, fusion, words):
+    write_json(adapter / "config.json", read_json(adapter / "config.json") | fusion)
+    assert words in contents(prepare_model(adapter, REPO))["README.md"].decode()
+
+
+@pytest.mark.parametrize("is_encoder_decoder", [False, True])
+def test_the_card_loads_the_class_that_the_folder_holds(adapter, is_encoder_decoder):
+    auto_class, other = "AutoModelForCausalLM", "AutoModelForSeq2SeqLM"
+    if is_encoder_decoder:
+        auto_class, other = other, auto_class
+    config = read_json(adapter / "config.json") | {"auto_map": {auto_class: "modeling_meit.ECGLlamaForCausalLM"}}
+    write_json(adapter / "config.json", config)
+    card = contents(prepare_model(adapter, REPO))["README.md"].decode()
+    assert auto_class in card
+    assert other not in card
+    assert ('inputs["input_ids"].shape[1] :]' in card) != is_encoder_decoder
+
+
+FIGURE = {
+    "right": {"estimate": 0.5, "low": 0.4, "high": 0.6},
+    "other": {"estimate": 0.25, "low": 0.2, "high": 0.3},
+    "gap": {"estimate": 0.25, "low": 0.15, "high": 0.35},
+}
+
+
+@pytest.fixture
+def results(adapter, tmp_path):
+    """Figures as `meit-ecg benchmark` writes them of the adapter."""
+    content = {
+        "settings": {
+            "model": {"name": str(adapter), "weights": {
+                path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in adapter.glob("*.safetensors")
+            }},
+            "text_model": "/home/me/SmolLM2",
+            "ecgs": "0123",
+            "max_new_tokens": 64,
+            "instruction": "Write the report for this 12-lead ECG.",
+            "dtype": "torch.bfloat16",
+            "instructions_version": "1",
+            "seed": 0,
+        },
+        "data": {"dataset": "meit-ecg", "config": "ptb-xl", "split": "test"},
+        "records": 207,
+        "patients": 205,
+        "verdict": "It reads the ECG.",
+        "figures": {"BLEU-4": FIGURE, "loss (nats per report)": FIGURE, "ROUGE-L": FIGURE},
+    }  # fmt: skip
+    path = tmp_path / "quality.json"
+    write_json(path, content)
+    return path
+
+
+def test_results_stand_in_the_card_with_their_conditions(adapter, results):
+    card = contents(prepare_model(adapter, REPO, results=[results]))["README.md"].decode()
+    assert "**meit-ecg, config ptb-xl, split test**: records 207, patients 205, max_new_tokens 64" in card
+    assert "| BLEU-4 | 0.500 | 0.250 | +0.250 (+0.150 to +0.350) |" in card
+    assert "It reads the ECG." in card
+    assert "/home/me" not in card
+    data = ModelCard(card).data
+    assert data.metrics == ["bleu", "loss", "rouge"]
+    found = {result.metric_name: result for result in data.eval_results}
+    assert len(found) == 9
+    best = found["BLEU-4, right ECG"]
+    assert (best.metric_type, best.metric_value) == ("bleu", 0.5)
+    assert (best.dataset_type, best.dataset_config, best.dataset_split) == ("meit-ecg", "ptb-xl", "test")
+    assert best.dataset_args["records"] == 207
+    assert found["BLEU-4, gap, right minus other"].metric_value == 0.25
+
+
+def test_results_without_their_data_say_so(adapter, results):
+    content = read_json(results)
+    del content["data"]
+    write_json(results, content)
+    card = contents(prepare_model(adapter, REPO, results=[results]))["README.md"].decode()
+    assert "**not recorded, config not recorded, split not recorded**" in card
+
+
+def test_results_of_another_model_are_refused(adapter, results):
+    (adapter / "adapter_model.safetensors").write_bytes((adapter / "check_logits.safetensors").read_bytes())
+    assert "figures of another model" in refusal(adapter, results=[results])
+    content = read_json(results)
+    content["settings"]["model"] = {"name": REPO, "weights": {}}  # loaded from the repository itself
+    write_json(results, content)
+    prepare_model(adapter, REPO, results=[results])
+
+
+@pytest.mark.parametrize("key", ["settings", "figures", "records", "verdict"])
+def test_other_files_are_no_results(adapter, results, key):
+    content = read_json(results)
+    del content[key]
+    write_json(results, content)
+    assert "not a quality.json that `meit-ecg benchmark` wrote" in refusal(adapter, results=[results])
+
+
+def test_without_results_the_card_says_so(adapter):
+    card = contents(prepare_model(adapter, REPO))["README.md"].decode()
+    assert "None were uploaded with this model" in card
+    assert "model-index" not in card
+
+
+def test_the_metadata_is_what_the_hub_reads(adapter):
+    card = ModelCard(contents(prepare_model(adapter, REPO, license_name="apache-2.0"))["README.md"].decode())
+    assert card.data.to_dict() == {
+        "language": "en",
+        "license": "apache-2.0",
+        "library_name": "transformers",
+        "base_model": BACKBONE,
+        "base_model_relation": "adapter",
+        "tags": ["electrocardiogram", "ecg", "report-generation", "medical", "meit", "ptb-xl"],
+    }
+    assert yaml.safe_load(card.data.to_yaml()) == card.data.to_dict()
+
+
+def test_a_mixture_names_every_corpus_and_the_carbon_that_was_measured(adapter):
+    run = copy.deepcopy(read_json(adapter / "training_run.json"))
+    run["data"] |= {
+        "corpora": [
+            {"dataset": "some-lab/meit-ecg", "config": "ptb-xl", "records": 400},
+            {"dataset": "some-lab/meit-ecg", "config": "mimic-iv-ecg", "records": 800},
+        ],
+        "mixture_weights": [0.25, 0.75],
+        "records": 1200,
+    }
+    run["carbon"] = {"kg_co2e": 0.125, "source": "codecarbon"}
+    run["tuning"] = {"mode": "dora", "lora_r": 4}
+    write_json(adapter / "training_run.json", run)
+    text = contents(prepare_model(adapter, REPO))["README.md"].decode()
+    for words in (
+        "some-lab/meit-ecg ptb-xl train (400 records, weight 0.25); some-lab/meit-ecg mimic-iv-ecg train (800 records",
+        "CC BY 4.0",
+        "ODbL 1.0",
+        "P. Wagner",
+        "B. Gow",
+        "frozen, with DoRA; lora_r 4",
+        "0.125 kg CO2e (codecarbon)",
+        "| training records | 1200 |",
+    ):
+        assert words in text, words
+    assert "its source states the licence" not in text
+    data = ModelCard(text).data
+    assert data.datasets == ["some-lab/meit-ecg"]
+    assert data.co2_eq_emissions == {"emissions": 125.0, "source": "codecarbon", "training_type": "fine-tuning"}
+
+
+def test_of_a_folder_without_a_record_the_card_says_what_is_not_known(adapter):
+    (adapter / "training_run.json").unlink()
+    card = contents(prepare_model(adapter, REPO))["README.md"].decode()
+    for line in ("| tuning of it | not recorded; not recorded |", "| data | not recorded |", "| seed | not recorded |"):
+        assert line in card
+
+
+def test_a_full_checkpoint_is_a_finetune_of_the_recorded_base(adapter):
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        (adapter / name).unlink()
+    (adapter / "model.safetensors").write_bytes((adapter / "check_logits.safetensors").read_bytes())
+    write_json(adapter / "config.json", read_json(adapter / "config.json") | {"text_model_id": None})
+    run = read_json(adapter / "training_run.json") | {"tuning": {"mode": "full"}}
+    write_json(adapter / "training_run.json", run)
+    uploaded = contents(prepare_model(adapter, REPO))
+    data = ModelCard(uploaded["README.md"].decode()).data
+    assert (data.base_model, data.base_model_relation) == (BACKBONE, "finetune")
+    assert "tuned whole" in uploaded["README.md"].decode()
+    assert json.loads(uploaded["config.json"])["text_model_id"] is None
+
+
+@pytest.mark.parametrize("mode", ["lora", "qlora"])
+def test_the_card_says_how_to_load_what_was_tuned_in_4_bits(adapter, mode):
+    run = read_json(adapter / "training_run.json") | {"tuning": {"mode": mode}}
+    write_json(adapter / "training_run.json", run)
+    card = contents(prepare_model(adapter, REPO))["README.md"].decode()
+    assert ("load_in_4bit=True" in card) == (mode == "qlora")
+    assert "\n\n## Intended use" in card
