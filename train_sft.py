@@ -2,52 +2,101 @@
 
 import sys
 import warnings
+from pathlib import Path
 
 import yaml
+from accelerate import PartialState
 from trl import TrlParser
 
-from training.arguments import DataArguments, LoraArguments, ModelArguments, TrainingConfig
-from training.sft import train
+from training.arguments import DataArguments, ModelArguments, TrainingConfig, TuningArguments
+from training.sft import TrainingResult, check_options, train
+from training.stages import Stage, parse_stages
+from training.trainer import TrainingStopped
+
+_SHOWN = 20
 
 
 def main(argv: list[str] | None = None) -> int:
     """Parse a recipe (`--config FILE.yaml`) and options that override it, train, and say what was written."""
     # trl goes by names that transformers is renaming; whoever trains a model can do nothing about it.
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
-    parser = TrlParser(
-        (ModelArguments, DataArguments, LoraArguments, TrainingConfig),
-        description="Tune a language model with an ECG encoder on (ECG, report) pairs.",
-        epilog="--config FILE.yaml reads any of these options from a recipe; options given here override it.",
-    )
     try:
-        arguments = parser.parse_args_and_config(args=argv)
+        stages = parse_stages(_parser, sys.argv[1:] if argv is None else argv)
     except (ValueError, OSError, yaml.YAMLError) as error:  # YAML's own words name the file and the line
         print(f"error: {error}", file=sys.stderr)
         return 2
+    folder = None
     try:
-        result = train(*arguments)
-    except (ValueError, OSError, FloatingPointError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        for stage in stages:
+            check_options(*stage.arguments)
+    except (ValueError, OSError) as error:
+        print(_error(stage, error), file=sys.stderr)
         return 1
+    for number, stage in enumerate(stages, start=1):
+        model, data, tuning, config = stage.arguments
+        if folder is not None:
+            model.start_from = str(folder)
+        if number < len(stages):
+            config.output_dir = str(Path(config.output_dir) / "stages" / f"{number}-{stage.name}")
+        try:
+            result = train(model, data, tuning, config)
+        except TrainingStopped as stop:
+            print(stop, file=sys.stderr)
+            return stop.exit_code
+        except (ValueError, OSError, FloatingPointError) as error:
+            print(_error(stage, error), file=sys.stderr)
+            return 1
+        folder = result.folder
+        if PartialState().is_main_process:
+            if stage.name:
+                print(f"stage {number} of {len(stages)}, {stage.name}:")
+            print(_told(result))
+    return 0
 
-    for defect in result.skipped_checkpoints:
-        print(f"passed over a checkpoint that is not whole: {defect}")
+
+def _parser() -> TrlParser:
+    return TrlParser(
+        (ModelArguments, DataArguments, TuningArguments, TrainingConfig),
+        description="Tune a language model with an ECG encoder on (ECG, report) pairs.",
+        epilog="--config FILE.yaml reads any of these options from a recipe; options given here override it. A recipe "
+        "may list several `stages`, each beginning with the weights of the one before it.",
+    )
+
+
+def _error(stage: Stage, error: Exception) -> str:
+    return f"error: {f'stage {stage.name}: ' * bool(stage.name)}{error}"
+
+
+def _told(result: TrainingResult) -> str:
+    """What happened, in a few lines."""
+    if result.was_finished:
+        return f"{result.folder} holds the result of this very run already; nothing was done"
+    lines = [f"passed over a checkpoint that is not whole: {defect}" for defect in result.skipped_checkpoints]
     if result.resumed_from is not None:
-        print(f"went on from {result.resumed_from}")
+        lines.append(f"went on from {result.resumed_from}")
+    if result.encoder_weights is not None:
+        lines.append(result.encoder_weights)
     if result.skipped_records:
-        print(f"left out {result.skipped_records} records with an empty report")
+        lines.append(f"left out {result.skipped_records} records with an empty report")
+    if broken := result.broken_records:
+        lines.append(f"left out {len(broken)} records with a broken recording:")
+        lines += [f"  {record_id}: {reason}" for record_id, reason in list(broken.items())[:_SHOWN]]
+        lines += [f"  and {len(broken) - _SHOWN} more"] * (len(broken) > _SHOWN)
     if result.truncated_reports:
-        print(f"cut {result.truncated_reports} reports at --max_length; one counts each time that it is read")
-    outcome = [f"{result.updates} updates on {result.records} records in {result.seconds:.0f} s"]
+        lines.append(f"cut {result.truncated_reports} reports at --max_length; one counts each time that it is read")
+    outcome = [
+        f"{result.updates} updates of {result.trainable_parameters:,} parameters on {result.records} records in "
+        f"{result.seconds:.0f} s"
+    ]
     for name, loss in (("training", result.train_loss), ("evaluation", result.eval_loss)):
         if loss is not None:
             outcome.append(f"{name} loss {loss:.3f} nats per token")
-    print(
-        f"{', '.join(outcome)}\n"
-        f"wrote {result.folder}: the adapter with its config, code and processor, loss_curve.csv, loss_curve.png, "
+    lines.append(", ".join(outcome))
+    lines.append(
+        f"wrote {result.folder}: weights with their config, code and processor, loss_curve.csv, loss_curve.png, "
         "training_run.json, check_logits.safetensors"
     )
-    return 0
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -187,7 +187,7 @@ class ReportDrafter:
                 attention_mask=torch.ones_like(input_ids),
                 ecg_values=torch.cat(ecgs).to(self.model.device),
                 max_new_tokens=max_new_tokens,
-                eos_token_id=self._end_tokens(),
+                eos_token_id=end_tokens(self.model, self.processor),
                 pad_token_id=self.processor.tokenizer.pad_token_id,
                 **{"do_sample": False, "num_beams": 1, **generation},
             )
@@ -197,11 +197,12 @@ class ReportDrafter:
         for draft, values in pending:
             yield draft if values is None else dataclasses.replace(draft, report=next(reports).strip())
 
-    def _end_tokens(self) -> list[int]:
-        """The language model's own end tokens and the one that reports were trained to end with."""
-        own = self.model.generation_config.eos_token_id
-        own = own if isinstance(own, list) else [own] if own is not None else []
-        return sorted({*own, self.processor.tokenizer.eos_token_id})
+
+def end_tokens(model: PreTrainedModel, processor: ECGProcessor) -> list[int]:
+    """The language model's own end tokens and the one that reports were trained to end with."""
+    own = model.generation_config.eos_token_id
+    own = own if isinstance(own, list) else [own] if own is not None else []
+    return sorted({*own, processor.tokenizer.eos_token_id})
 
 
 def _load_model(model_path: str | os.PathLike, options: dict) -> PreTrainedModel:

@@ -1,5 +1,7 @@
 """What a training run can be told, as dataclasses for TRL's parser (YAML recipe and command line)."""
 
+import math
+import os
 from dataclasses import dataclass, field
 
 import torch
@@ -36,6 +38,31 @@ class ModelArguments:
     encoder_widths: list[int] | None = field(
         default=None, metadata={"help": "Channels of the ResNet's four stages; 64 128 256 512 by default."}
     )
+    encoder_norm: str = field(
+        default="batch",
+        metadata={
+            "help": "Normalisation in encoder and projector: batch, group, or frozen_batch. With the last two the loss "
+            "does not depend on how a batch is split among processes and accumulation steps."
+        },
+    )
+    encoder_stem_pool: bool = field(
+        default=True,
+        metadata={"help": "Max pooling behind the encoder's first convolution; false for MERL's weights."},
+    )
+    encoder: str | None = field(
+        default=None,
+        metadata={
+            "help": "Weights that the ECG encoder begins with: a folder of ECGEncoder.save_pretrained, a safetensors "
+            "file, or a pickle that holds tensors alone, such as MERL's 1-D ResNet-18. Random where it is not given."
+        },
+    )
+    start_from: str | None = field(
+        default=None,
+        metadata={
+            "help": "Folder of an earlier run whose weights this one begins with: what reads the ECG, and LoRA where "
+            "both have the same."
+        },
+    )
     fusion: str = field(
         default="concat", metadata={"help": "How the ECG meets the text: concat (MEIT's), llava or flamingo."}
     )
@@ -54,28 +81,75 @@ class ModelArguments:
 
 @dataclass
 class DataArguments:
-    """The records to train and to evaluate on."""
+    """The records to train and to evaluate on: one corpus, or several mixed.
 
-    dataset: str = field(
-        default="meit-ecg", metadata={"help": "Dataset folder that `meit-ecg build` wrote, or a Hub id."}
+    Raises:
+        ValueError: the numbers of datasets, corpora and shares do not belong together.
+    """
+
+    dataset: list[str] = field(
+        default_factory=lambda: ["meit-ecg"],
+        metadata={"help": "Dataset folder that `meit-ecg build` wrote, or a Hub id; or one for each --dataset_config."},
     )
-    dataset_config: str | None = field(default=None, metadata={"help": "Corpus in that dataset: ptb-xl, simulated."})
+    dataset_config: list[str] | None = field(
+        default=None,
+        metadata={"help": "Corpus in that dataset (ptb-xl, mimic-iv-ecg, simulated), or several to be mixed."},
+    )
+    mixture_weights: list[float] | None = field(
+        default=None,
+        metadata={
+            "help": "Share of each corpus among the records of an epoch, which ends when every record was seen. Where "
+            "it is not given, an epoch has each record once."
+        },
+    )
     train_split: str = field(default="train", metadata={"help": "Split to train on."})
     eval_split: str | None = field(
         default=None, metadata={"help": "Split to evaluate the loss on; none where it is not given."}
     )
     max_train_records: int | None = field(
-        default=None, metadata={"help": "Train on this many records at most, drawn with --seed."}
+        default=None, metadata={"help": "Train on this many records of each corpus at most, drawn with --seed."}
     )
     max_eval_records: int | None = field(
-        default=None, metadata={"help": "Evaluate on this many records at most, drawn with --seed."}
+        default=None, metadata={"help": "Evaluate on this many records of each corpus at most, drawn with --seed."}
     )
+
+    def __post_init__(self):
+        self.dataset = [self.dataset] if isinstance(self.dataset, str) else list(self.dataset)
+        if isinstance(self.dataset_config, str):
+            self.dataset_config = [self.dataset_config]
+        count = max(len(self.dataset), len(self.dataset_config or ()))
+        for name in ("dataset", "dataset_config"):
+            found = getattr(self, name)
+            if found is not None and len(found) not in (1, count):
+                raise ValueError(f"{name} names {len(found)}: {' '.join(found)}; expected 1 or {count}")
+        if self.mixture_weights is not None:
+            if len(self.mixture_weights) != count or not all(0 < weight < math.inf for weight in self.mixture_weights):
+                raise ValueError(
+                    f"mixture_weights is {self.mixture_weights}; expected {count} numbers above 0, one for each corpus"
+                )
+            if count == 1:
+                raise ValueError("mixture_weights mixes several corpora, and there is one")
+
+    @property
+    def corpora(self) -> list[tuple[str, str | None]]:
+        """(dataset, config) of each corpus."""
+        configs = self.dataset_config or [None]
+        count = max(len(self.dataset), len(configs))
+        return list(zip(*(part * (count // len(part)) for part in (self.dataset, configs)), strict=True))
 
 
 @dataclass
-class LoraArguments:
-    """LoRA on the language model; the defaults are the paper's."""
+class TuningArguments:
+    """What is trained beside encoder and projector; the defaults are the paper's."""
 
+    tuning: str = field(
+        default="lora",
+        metadata={
+            "help": "lora: a low-rank update of the language model; dora: one with a magnitude of its own; qlora: lora "
+            "on a language model in 4 bits; full: the whole language model; encoder: nothing of it, which aligns a new "
+            "encoder."
+        },
+    )
     lora_r: int = field(default=64, metadata={"help": "Rank of the update."})
     lora_alpha: int = field(default=128, metadata={"help": "Scale of the update, divided by the rank."})
     lora_dropout: float = field(default=0.1, metadata={"help": "Dropout on the update's input."})
@@ -115,6 +189,20 @@ class TrainingConfig(SFTConfig):
     max_train_minutes: float | None = field(
         default=None, metadata={"help": "End training after this time, whatever else says how long it takes."}
     )
+    early_stopping_patience: int | None = field(
+        default=None,
+        metadata={
+            "help": "End after this many evaluations without a lower loss, and take the weights of the lowest. Needs "
+            "--eval_split, and --eval_strategy like --save_strategy."
+        },
+    )
+    sample_reports: int = field(
+        default=0,
+        metadata={
+            "help": "Draft the reports of this many evaluation records at every evaluation, into samples.jsonl and the "
+            "trackers of --report_to."
+        },
+    )
     gradient_checkpointing: bool = field(
         default=False, metadata={"help": "Recompute activations in the backward pass to save memory."}
     )
@@ -135,9 +223,16 @@ class TrainingConfig(SFTConfig):
     )
 
     def __post_init__(self):
-        # transformers asks for this to be said where bf16 is to run without an accelerator.
-        if not torch.accelerator.is_available():
+        # transformers asks for this to be said where bf16 is to run without an accelerator. With it said, accelerate
+        # would leave DeepSpeed off without a word.
+        if not torch.accelerator.is_available() and os.environ.get("ACCELERATE_USE_DEEPSPEED") != "true":
             self.use_cpu = True
+        if self.early_stopping_patience is not None:
+            self.load_best_model_at_end = True
+            self.metric_for_best_model = self.metric_for_best_model or "eval_loss"
+        # Every forward has an ECG in it, so that there is no weight without a gradient to look for.
+        if self.ddp_find_unused_parameters is None:
+            self.ddp_find_unused_parameters = False
         # Our collator reads columns that the model's forward does not name, and the rows are no token ids yet.
         self.remove_unused_columns = False
         self.dataset_kwargs = {"skip_prepare_dataset": True}

@@ -1,18 +1,20 @@
-"""Checkpoints of a run: which of them are whole, and from which one to go on."""
+"""Checkpoints of a run: which of them are whole, from which one to go on, and which are no longer needed.
+
+A checkpoint is written file by file, by several processes where several train, and a run may be killed in between. The
+last file to appear lists all the others: a checkpoint is whole where it is there and agrees with what is found. All
+processes have to write to one disk (`--save_on_each_node` stays off), which each node sees.
+"""
 
 import json
 import os
 import re
 import shutil
-import zipfile
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-from safetensors import SafetensorError, safe_open
+FILE_LIST = "checkpoint_files.json"
 
 _CHECKPOINT_NAME = re.compile(r"checkpoint-(\d+)")
-_JSON_FILES = ("config.json", "adapter_config.json", "trainer_state.json")
-# Files that the trainer writes with torch.save: zip archives, whose directory comes last.
-_ARCHIVES = ("optimizer.pt", "scheduler.pt", "rng_state*.pth")
+_STATE = "trainer_state.json"
 
 
 def checkpoints(output_dir: str | os.PathLike) -> list[Path]:
@@ -28,43 +30,80 @@ def _step(checkpoint: Path) -> int:
     return int(_CHECKPOINT_NAME.fullmatch(checkpoint.name)[1])
 
 
+def mark_whole(checkpoint: str | os.PathLike, step: int) -> None:
+    """Write the list of a checkpoint's files, once all processes have written theirs.
+
+    The files are on the disk before the list is, and the list appears by one rename: a power cut leaves either a whole
+    checkpoint or one that `defect` tells.
+
+    Args:
+        step: the update after which it was saved.
+
+    Raises:
+        OSError: the disk cannot take it.
+    """
+    checkpoint = Path(checkpoint)
+    (checkpoint / FILE_LIST).unlink(missing_ok=True)
+    paths = sorted(checkpoint.rglob("*"))
+    for path in paths:
+        _sync(path)
+    sizes = {path.relative_to(checkpoint).as_posix(): path.stat().st_size for path in paths if path.is_file()}
+    partial = checkpoint / f".{FILE_LIST}"
+    partial.write_text(json.dumps({"global_step": step, "bytes": sizes}, indent=2) + "\n", encoding="utf-8")
+    _sync(partial)
+    partial.rename(checkpoint / FILE_LIST)
+    _sync(checkpoint)
+    _sync(checkpoint.parent)
+
+
+def _sync(path: Path) -> None:
+    """Wait until the disk has a file, or a folder's list of names."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def defect(checkpoint: str | os.PathLike) -> str | None:
     """What keeps a run from going on from this folder, as a sentence; None for a whole checkpoint.
 
-    A run that is killed while it saves leaves a folder with files missing or cut short. Nothing is unpickled here:
-    safetensors and zip archives say by themselves whether their end is there.
+    Nothing but the list of its files and the trainer's state is read, both JSON.
     """
     checkpoint = Path(checkpoint)
     if not checkpoint.is_dir():
         return f"{checkpoint}: no such folder"
-    contents = {}
-    for name in _JSON_FILES:
-        path = checkpoint / name
-        try:
-            contents[name] = json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return f"{path}: the file is missing"
-        except (OSError, ValueError) as error:
-            return f"{path}: no readable JSON ({error})"
-    weights = checkpoint / "adapter_model.safetensors"
+    path = checkpoint / FILE_LIST
     try:
-        # The library compares the header's offsets with the file's size.
-        with safe_open(weights, framework="numpy"):
-            pass
-    except (OSError, SafetensorError) as error:
-        return f"{weights}: no readable safetensors file ({error})"
-    for pattern in _ARCHIVES:
-        paths = sorted(checkpoint.glob(pattern))
-        if not paths:
-            return f"{checkpoint / pattern}: the file is missing"
-        for path in paths:
-            if not zipfile.is_zipfile(path):
-                return f"{path}: cut short or damaged"
+        listed = json.loads(path.read_text(encoding="utf-8"))
+        step, sizes = listed["global_step"], dict(listed["bytes"])
+    except FileNotFoundError:
+        return f"{path}: the file is missing, which is written last: the checkpoint was not finished"
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        return f"{path}: no readable list of files ({error!r})"
+    for name, size in sizes.items():
+        relative = PurePosixPath(name)
+        if relative.is_absolute() or ".." in relative.parts:
+            return f"{path}: lists {name!r}, which is outside of the checkpoint"
+        try:
+            found = (checkpoint / relative).stat().st_size
+        except OSError as error:
+            return f"{checkpoint / relative}: the file is missing ({error.strerror})"
+        if found != size:
+            return f"{checkpoint / relative}: found {found} bytes, expected {size}"
+    return _wrong_step(checkpoint, step)
+
+
+def _wrong_step(checkpoint: Path, step: object) -> str | None:
+    path = checkpoint / _STATE
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))["global_step"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        return f"{path}: no readable state ({error!r})"
     match = _CHECKPOINT_NAME.fullmatch(checkpoint.name)
-    state = contents["trainer_state.json"]
-    step = state.get("global_step") if isinstance(state, dict) else None
-    if not isinstance(step, int) or (match is not None and step != int(match[1])):
-        return f"{checkpoint / 'trainer_state.json'}: found global step {step!r}, expected that of the folder's name"
+    expected = step if match is None else int(match[1])
+    if not isinstance(found, int) or not found == step == expected:
+        return f"{path}: found global step {found!r}, expected {expected!r}, that of the folder's name and its files"
     return None
 
 
@@ -115,6 +154,25 @@ def checkpoint_to_resume(resume: str | None, output_dir: str | os.PathLike) -> t
         listed = "".join(f"\n  {line}" for line in defects) or " (it holds none)"
         raise ValueError(f"cannot resume: no whole checkpoint in {output_dir}{listed}")
     return checkpoint, defects
+
+
+def remove_older_checkpoints(checkpoint: str | os.PathLike, limit: int | None, best: str | None = None) -> None:
+    """Remove what a new whole checkpoint makes superfluous.
+
+    Args:
+        checkpoint: the new one, which stays.
+        limit: number of checkpoints to keep, the new one included; None or 0 keeps all.
+        best: a checkpoint that stays and counts, that of the lowest loss.
+    """
+    checkpoint = Path(checkpoint)
+    if not limit:
+        return
+    older = [path for path in checkpoints(checkpoint.parent) if _step(path) < _step(checkpoint)]
+    spared = [path for path in older if best is not None and path.name == Path(best).name]
+    others = [path for path in older if path not in spared]
+    num_removed = max(len(others) - max(limit - 1 - len(spared), 0), 0)
+    for path in others[:num_removed]:
+        shutil.rmtree(path)
 
 
 def remove_checkpoints(output_dir: str | os.PathLike) -> None:

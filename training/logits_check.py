@@ -1,6 +1,7 @@
 """Logits of the trained model on a few records, for whoever loads it elsewhere to compare with."""
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -11,16 +12,25 @@ CHECK_FILE = "check_logits.safetensors"
 _LAST_POSITIONS = 8
 
 
-@torch.no_grad()
-def write_check_logits(
-    model: PreTrainedModel, batch: dict[str, torch.Tensor], record_ids: list[str], folder: str | os.PathLike
-) -> Path:
-    """Write inputs and logits of `batch` into `folder`.
+@dataclass(frozen=True)
+class CheckLogits:
+    """Inputs and logits of a few records.
 
-    The file holds `input_ids`, `attention_mask`, `ecg_values`, of an encoder-decoder `decoder_input_ids`, and for the
-    last 8 positions of each text that is predicted `positions` (records, 8) and `logits` (records, 8, vocabulary),
-    computed in eval mode without autocast. Its metadata names the language model's dtype, in which a loader gets the
-    same logits, and the records.
+    Attributes:
+        tensors: `input_ids`, `attention_mask`, `ecg_values`, of an encoder-decoder `decoder_input_ids`, and for the
+            last 8 positions of each text that is predicted `positions` (records, 8) and `logits` (records, 8,
+            vocabulary), computed in eval mode without autocast.
+        metadata: `dtype` of the language model, in which a loader gets the same logits; `quantization`, "nf4" where it
+            was packed in 4 bits; and the `records`.
+    """
+
+    tensors: dict[str, torch.Tensor]
+    metadata: dict[str, str]
+
+
+@torch.no_grad()
+def check_logits(model: PreTrainedModel, batch: dict[str, torch.Tensor], record_ids: list[str]) -> CheckLogits:
+    """Compute them.
 
     Args:
         model: the trained model.
@@ -36,12 +46,16 @@ def write_check_logits(
     last = is_text.to(logits.device).sum(dim=1, keepdim=True) - 1  # texts are padded on the right
     positions = (last - torch.arange(_LAST_POSITIONS - 1, -1, -1, device=last.device)).clamp(min=0)
     logits = logits.gather(1, positions.unsqueeze(-1).expand(-1, -1, logits.shape[-1]))
-    dtype = next(model.model.language_model.parameters()).dtype
     tensors = {**inputs, "positions": positions, "logits": logits}
+    embeddings = model.get_input_embeddings().weight
+    metadata = {"dtype": str(embeddings.dtype).removeprefix("torch."), "records": " ".join(record_ids)}
+    if getattr(model, "is_loaded_in_4bit", False):
+        metadata["quantization"] = "nf4"
+    return CheckLogits({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, metadata)
+
+
+def write_check_logits(check: CheckLogits, folder: str | os.PathLike) -> Path:
+    """Write `check_logits.safetensors` into `folder`."""
     path = Path(folder) / CHECK_FILE
-    save_file(
-        {name: tensor.cpu().contiguous() for name, tensor in tensors.items()},
-        path,
-        metadata={"dtype": str(dtype).removeprefix("torch."), "records": " ".join(record_ids)},
-    )
+    save_file(check.tensors, path, metadata=check.metadata)
     return path

@@ -1,29 +1,41 @@
-"""The training run: language model and ECG encoder in, a loadable adapter folder out."""
+"""The training run: language model and ECG encoder in, a loadable folder out."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import datasets
+import numpy as np
 import torch
-from peft import LoraConfig
-from transformers import AutoConfig, AutoTokenizer, PreTrainedModel
+from transformers import AutoTokenizer
+from transformers.integrations import CodeCarbonCallback, is_deepspeed_zero3_enabled
 
 from dataset_builder.instructions import instruction_for
-from dataset_builder.records import load_records
-from modeling_meit import ECGEncoderConfig, ECGLlamaConfig, ECGLlamaForCausalLM, ECGLlamaForConditionalGeneration
-from modeling_meit.families_meit import family_of
-from processing import ECGDataCollator, ECGFeatureExtractor, ECGProcessor
+from processing import ECGDataCollator, ECGFeatureExtractor, ECGProcessor, row_recording
 
-from .arguments import DataArguments, LoraArguments, ModelArguments, TrainingConfig
+from .arguments import DataArguments, ModelArguments, TrainingConfig, TuningArguments
 from .backbone import prepare_backbone
 from .checkpoints import checkpoint_to_resume, remove_checkpoints
-from .logits_check import write_check_logits
-from .lora_targets import lora_targets, stores_transposed
+from .distributed import synchronise_batch_norm
+from .draft_samples import DraftSamples
+from .earlier_run import begins_in_full
+from .early_stopping import EarlyStopping
+from .kernels import apply_liger, check_liger
+from .length_grouping import report_lengths
+from .logits_check import check_logits, write_check_logits
 from .loss_curve import write_loss_curve
-from .run_record import check_same_run, run_record
-from .trainer import TRAINED_WHOLE, ReportTrainer
+from .mixture import CorpusRecords, load_corpora, mix
+from .run_record import check_same_run, has_finished, read_run_record, run_record, write_run_record
+from .starting_model import encoder_config, starting_model, text_dtype
+from .trainer import ReportTrainer
+from .tuning import check_tuning, without_adapter
 
 _CHECKED_RECORDS = 2
 _LAST_LOSSES = 10
+_MEASURED_RECORDS = 128
+_MEASURED_AT_ONCE = 32
+# What of a result `training_run.json` keeps.
+_OUTCOME = ("updates", "train_loss", "eval_loss", "seconds", "trainable_parameters", "truncated_reports")
 
 
 @dataclass(frozen=True)
@@ -31,142 +43,130 @@ class TrainingResult:
     """What a run wrote and how it went.
 
     Attributes:
-        folder: the adapter folder, which `from_pretrained` loads.
+        folder: the folder that `from_pretrained` loads: an adapter, or with "full" all weights.
         resumed_from: the checkpoint that the run went on from, if any.
         skipped_checkpoints: defects of the checkpoints that were passed over.
-        records: number of training records.
-        skipped_records: number of records left out because their report is empty.
+        encoder_weights: what of a weights file for the encoder found its place, if one was given.
+        corpora: the training records, with what was left out of them.
         truncated_reports: how often this process cut a report at the longest sequence; one that is read again,
             in another epoch or evaluation, counts again.
         updates: number of optimizer updates, those before a resumption included.
         train_loss: mean of the last ten losses that were logged, nats per report token; None where none was.
-        eval_loss: loss on the evaluation split after the last update, or None.
+        eval_loss: loss on the evaluation split of the weights that were written, or None.
         seconds: duration of this process' training.
+        trainable_parameters: how many numbers were trained.
+        was_finished: whether an earlier process had finished this very run, so that nothing was done.
     """
 
     folder: Path
     resumed_from: Path | None
     skipped_checkpoints: list[str]
-    records: int
-    skipped_records: int
+    encoder_weights: str | None
+    corpora: list[CorpusRecords]
     truncated_reports: int
     updates: int
     train_loss: float | None
     eval_loss: float | None
     seconds: float
+    trainable_parameters: int
+    was_finished: bool = False
+
+    @property
+    def records(self) -> int:
+        """Number of usable training records."""
+        return sum(len(corpus.records) for corpus in self.corpora)
+
+    @property
+    def skipped_records(self) -> int:
+        """Number of training records left out because their report is empty."""
+        return sum(corpus.without_report for corpus in self.corpora)
+
+    @property
+    def broken_records(self) -> dict[str, str]:
+        """Id -> what is wrong, of the training records left out because their recording is broken."""
+        return {record_id: reason for corpus in self.corpora for record_id, reason in corpus.broken.items()}
 
 
-def _text_dtype(model: ModelArguments, config: TrainingConfig) -> torch.dtype:
-    if model.text_dtype == "auto":
-        return torch.bfloat16 if config.bf16 else torch.float32
-    dtype = getattr(torch, model.text_dtype, None)
-    if dtype not in (torch.bfloat16, torch.float16, torch.float32):
-        raise ValueError(f"text_dtype is {model.text_dtype!r}; expected auto, bfloat16, float16 or float32")
-    return dtype
-
-
-def _refuse_batches_of_one(config: TrainingConfig, num_records: int) -> None:
-    size = config.per_device_train_batch_size
-    if min(size, num_records) < 2:
-        raise ValueError(
-            f"{num_records} training records in batches of {size}: expected at least 2 of both, as the encoder "
-            "normalises over the batch"
-        )
-
-
-def _encoder_config(model: ModelArguments) -> ECGEncoderConfig:
-    widths = {} if model.encoder_widths is None else {"widths": model.encoder_widths}
-    return ECGEncoderConfig(depth=model.encoder_depth, **widths)
-
-
-def model_class(model_type: str) -> type[ECGLlamaForCausalLM] | type[ECGLlamaForConditionalGeneration]:
-    """The class around a language model of this `model_type`.
+def check_options(model: ModelArguments, data: DataArguments, tuning: TuningArguments, config: TrainingConfig) -> None:
+    """Refuse options that cannot be met, before anything is loaded or removed.
 
     Raises:
-        ValueError: where the family is not supported; the message names those that are.
+        ValueError, OSError: the message names the option, what was found and what is expected.
     """
-    is_encoder_decoder = family_of(model_type).is_encoder_decoder
-    return ECGLlamaForConditionalGeneration if is_encoder_decoder else ECGLlamaForCausalLM
-
-
-def lora_config(model: PreTrainedModel, lora_args: LoraArguments) -> LoraConfig:
-    """LoRA on the language model's layers, and in full what reads the ECG."""
-    return LoraConfig(
-        task_type="SEQ_2_SEQ_LM" if model.config.is_encoder_decoder else "CAUSAL_LM",
-        r=lora_args.lora_r,
-        lora_alpha=lora_args.lora_alpha,
-        lora_dropout=lora_args.lora_dropout,
-        target_modules=lora_targets(model, lora_args.lora_target_modules),
-        fan_in_fan_out=stores_transposed(model),
-        modules_to_save=[name for name in TRAINED_WHOLE if hasattr(model.model, name)],
-    )
-
-
-def _check_fusion(model: ModelArguments, ecg_config: ECGEncoderConfig) -> None:
-    # How many layers there are to choose from shows with the language model.
-    any_layer = None if model.fusion_layers is None else [0]
-    ECGLlamaConfig(
-        ecg_config=ecg_config,
-        fusion=model.fusion,
-        fusion_layers=any_layer,
-        num_ecg_tokens=model.num_ecg_tokens,
-    )
+    text_dtype(model, tuning, config)
+    encoder_config(model)
+    check_tuning(tuning, config.device)
+    if config.use_liger_kernel:
+        check_liger()
+    for name in ("early_stopping_patience", "sample_reports"):
+        number = getattr(config, name)
+        if number and (data.eval_split is None or config.eval_strategy == "no"):
+            raise ValueError(f"{name} is {number}: expected --eval_split, and an --eval_strategy other than no")
+    if model.start_from is not None:
+        begins_in_full(model.start_from, tuning)
+    if model.start_from is not None:
+        begins_in_full(model.start_from, tuning)
+    if model.encoder is not None and model.start_from is not None:
+        raise ValueError("found both encoder and start_from; expected one, as each says how the encoder begins")
 
 
 def train(
-    model_args: ModelArguments, data_args: DataArguments, lora_args: LoraArguments, config: TrainingConfig
+    model_args: ModelArguments, data_args: DataArguments, tuning: TuningArguments, config: TrainingConfig
 ) -> TrainingResult:
-    """Tune LoRA and what reads the ECG on (ECG, report) pairs and write them as one adapter folder.
+    """Tune on (ECG, report) pairs what reads the ECG and what `tuning` names of the language model.
 
-    The folder `config.output_dir` then holds the adapter, config, processor and code that `from_pretrained` loads,
-    `training_run.json`, `check_logits.safetensors`, `loss_curve.csv` and `loss_curve.png`, and the last checkpoints.
+    The folder `config.output_dir` then holds the adapter (with "full", all weights), config, processor and code that
+    `from_pretrained` loads, `training_run.json`, `check_logits.safetensors`, `loss_curve.csv` and `loss_curve.png`, and
+    the last checkpoints. Where an earlier process finished this very run and `resume_from_checkpoint` is "true" or
+    "auto", nothing is done.
 
     Raises:
-        ValueError, OSError: where records, language model or checkpoint are not usable; the message says which.
+        ValueError, OSError: where options, records, language model or checkpoint are not usable; the message says
+            which.
         FloatingPointError: where the loss is no longer a number.
     """
     # Options first: unpacking a language model takes minutes, and removed checkpoints do not come back.
-    dtype = _text_dtype(model_args, config)
-    ecg_config = _encoder_config(model_args)
-    _check_fusion(model_args, ecg_config)
+    check_options(model_args, data_args, tuning, config)
     feature_extractor = ECGFeatureExtractor(scaling=model_args.ecg_scaling)
 
     output_dir = Path(config.output_dir)
-    if config.overwrite_output_dir:
-        remove_checkpoints(output_dir)
-    checkpoint, skipped_checkpoints = checkpoint_to_resume(config.resume_from_checkpoint, output_dir)
-    where = (data_args.dataset, data_args.dataset_config)
-    records, skipped_records = load_records(*where, data_args.train_split, data_args.max_train_records, config.seed)
-    eval_records = None
-    if data_args.eval_split is not None:
-        eval_records, _ = load_records(*where, data_args.eval_split, data_args.max_eval_records, config.seed)
-
-    _refuse_batches_of_one(config, len(records))
-    text_model, text_model_id = prepare_backbone(
-        model_args.text_model, model_args.gguf_file, model_args.text_model_id, model_args.models_dir
-    )
-    run = run_record(model_args, data_args, lora_args, config, text_model_id, records["id"])
+    # One process removes checkpoints and writes caches and unpacked language models, before the others look.
+    with config.main_process_first(desc="loading records and language model"):
+        if config.overwrite_output_dir:
+            remove_checkpoints(output_dir)
+        checkpoint, skipped_checkpoints = checkpoint_to_resume(config.resume_from_checkpoint, output_dir)
+        corpora, eval_corpora = _load_records(data_args, config)
+        text_model, text_model_id = prepare_backbone(
+            model_args.text_model, model_args.gguf_file, model_args.text_model_id, model_args.models_dir
+        )
+    records = mix(corpora, data_args.mixture_weights, config.seed)
+    eval_records = mix(eval_corpora) if eval_corpora else None
+    if model_args.encoder_norm == "batch":
+        _refuse_batches_of_one(config, len(records))
+    run = run_record(model_args, data_args, tuning, config, text_model_id, corpora)
     if checkpoint is not None:
         check_same_run(run, checkpoint)
+    goes_on = (config.resume_from_checkpoint or "").lower() in ("true", "auto") and not config.overwrite_output_dir
+    if goes_on and has_finished(run, output_dir):
+        return _finished_result(output_dir, corpora)
 
-    torch.manual_seed(config.seed)  # encoder and projector start from random weights
-    model = model_class(AutoConfig.from_pretrained(text_model).model_type).from_text_pretrained(
-        text_model,
-        ecg_config=ecg_config,
-        dtype=dtype,
-        attn_implementation=model_args.attn_implementation,
-        text_model_id=text_model_id,
-        fusion=model_args.fusion,
-        fusion_layers=model_args.fusion_layers,
-        num_ecg_tokens=model_args.num_ecg_tokens,
+    model, encoder_report = starting_model(
+        text_model, text_model_id, model_args, tuning, config, _ecg_batches(records, feature_extractor)
     )
+    synchronise_batch_norm(model)
+    inner = without_adapter(model)
+    if config.use_liger_kernel:
+        apply_liger(inner.model.language_model)
+        config.use_liger_kernel = False  # or the trainer would apply them anew, to a type that has none
     processor = ECGProcessor(
         feature_extractor,
         AutoTokenizer.from_pretrained(text_model),
-        ecg_token_id=model.config.ecg_token_id,
-        num_ecg_tokens=model.config.num_ecg_tokens,
+        ecg_token_id=inner.config.ecg_token_id,
+        num_ecg_tokens=inner.config.num_ecg_tokens,
     )
-    collator = ECGDataCollator.for_model(model.config, processor, instruction_for, max_length=config.max_length)
+    collator = ECGDataCollator.for_model(inner.config, processor, instruction_for, max_length=config.max_length)
+    trained = {name: weight.data for name, weight in model.named_parameters() if weight.requires_grad}
+    trainable_parameters = sum(weight.numel() for weight in trained.values())
     trainer = ReportTrainer(
         model=model,
         args=config,
@@ -174,33 +174,114 @@ def train(
         train_dataset=records,
         eval_dataset=eval_records,
         processing_class=processor,
-        peft_config=lora_config(model, lora_args),
         run=run,
+        report_lengths=_lengths(records, processor, config),
     )
-    outcome = trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
-    eval_loss = None
-    if eval_records is not None:
-        last = next((entry for entry in reversed(trainer.state.log_history) if "eval_loss" in entry), {})
-        is_fresh = last.get("step") == trainer.state.global_step
-        eval_loss = (last if is_fresh else trainer.evaluate())["eval_loss"]
+    # On a packed language model TRL rounds what is trained to bfloat16, in which small updates are lost.
+    for name, weight in trainer.model.named_parameters():
+        if name in trained:
+            weight.data = trained[name]
+    del trained  # or they would stay whole where a process goes on with its share of them
+    if config.early_stopping_patience is not None:
+        trainer.add_callback(EarlyStopping(config.early_stopping_patience))
+    if config.sample_reports:
+        if trainer.is_fsdp_enabled or is_deepspeed_zero3_enabled():
+            raise ValueError("sample_reports: weights are spread over the processes, and one alone cannot draft")
+        samples = [eval_records[row] for row in _spread_rows(eval_records, config.sample_reports)]
+        trainer.add_callback(DraftSamples(samples, processor, trainer.callback_handler.callbacks))
+    trained_for = trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    eval_loss = None if eval_records is None else _eval_loss(trainer)
     truncated_reports = collator.truncated_reports
     trainer.save_model()
-    if trainer.is_world_process_zero():
-        checked = [records[index] for index in range(min(_CHECKED_RECORDS, len(records)))]
-        write_check_logits(
-            trainer.model.get_base_model(), collator(checked), [row["id"] for row in checked], output_dir
-        )
-        write_loss_curve(trainer.state.log_history, output_dir)
+    # Where weights are spread over processes, a forward takes all of them.
+    checked = [records[index] for index in range(min(_CHECKED_RECORDS, len(records)))]
+    check = check_logits(without_adapter(trainer.model), collator(checked), [row["id"] for row in checked])
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
-    return TrainingResult(
+    result = TrainingResult(
         folder=output_dir,
         resumed_from=checkpoint,
         skipped_checkpoints=skipped_checkpoints,
-        records=len(records),
-        skipped_records=skipped_records,
+        encoder_weights=None if encoder_report is None else str(encoder_report),
+        corpora=corpora,
         truncated_reports=truncated_reports,
         updates=trainer.state.global_step,
         train_loss=sum(losses[-_LAST_LOSSES:]) / len(losses[-_LAST_LOSSES:]) if losses else None,
         eval_loss=eval_loss,
-        seconds=outcome.metrics["train_runtime"],
+        seconds=trained_for.metrics["train_runtime"],
+        trainable_parameters=trainable_parameters,
+    )
+    if trainer.is_world_process_zero():
+        write_check_logits(check, output_dir)
+        write_loss_curve(trainer.state.log_history, output_dir)
+        outcome = {"outcome": {name: getattr(result, name) for name in _OUTCOME}}
+        write_run_record(run | _carbon(trainer) | outcome, output_dir)
+    return result
+
+
+def _load_records(data: DataArguments, config: TrainingConfig) -> tuple[list[CorpusRecords], list[CorpusRecords]]:
+    progress = config.process_index == 0 and not config.disable_tqdm
+    corpora = load_corpora(data, data.train_split, data.max_train_records, config.seed, progress)
+    if data.eval_split is None:
+        return corpora, []
+    return corpora, load_corpora(data, data.eval_split, data.max_eval_records, config.seed, progress)
+
+
+def _refuse_batches_of_one(config: TrainingConfig, num_records: int) -> None:
+    size = config.per_device_train_batch_size
+    if min(size, num_records) < 2:
+        raise ValueError(
+            f"{num_records} training records in batches of {size}: expected at least 2 of both, as the encoder "
+            "normalises over the batch; or --encoder_norm group or frozen_batch"
+        )
+
+
+def _ecg_batches(records: datasets.Dataset, feature_extractor: ECGFeatureExtractor) -> Iterator[torch.Tensor]:
+    """`ecg_values` of records from all over the split."""
+    rows = _spread_rows(records, _MEASURED_RECORDS)
+    for start in range(0, len(rows), _MEASURED_AT_ONCE):
+        recordings = [row_recording(records[row]) for row in rows[start : start + _MEASURED_AT_ONCE]]
+        yield feature_extractor(recordings, return_tensors="pt")["ecg_values"]
+
+
+def _spread_rows(records: datasets.Dataset, count: int) -> list[int]:
+    """Rows from all over the records, `count` of them where there are as many."""
+    return np.unique(np.linspace(0, len(records) - 1, min(count, len(records))).astype(int)).tolist()
+
+
+def _lengths(records: datasets.Dataset, processor: ECGProcessor, config: TrainingConfig) -> list[int] | None:
+    if config.train_sampling_strategy != "group_by_length":
+        return None
+    return report_lengths(records["report"], processor.tokenizer)
+
+
+def _eval_loss(trainer: ReportTrainer) -> float:
+    """Of the weights that the trainer now holds."""
+    if trainer.args.load_best_model_at_end and trainer.state.best_metric is not None:
+        if trainer.args.metric_for_best_model in ("loss", "eval_loss"):
+            return trainer.state.best_metric
+    else:
+        last = next((entry for entry in reversed(trainer.state.log_history) if "eval_loss" in entry), {})
+        if last.get("step") == trainer.state.global_step:
+            return last["eval_loss"]
+    return trainer.evaluate()["eval_loss"]
+
+
+def _carbon(trainer: ReportTrainer) -> dict[str, dict]:
+    """What codecarbon measured of this process, where `--report_to` names it."""
+    for callback in trainer.callback_handler.callbacks:
+        if isinstance(callback, CodeCarbonCallback) and callback.tracker is not None:
+            return {"carbon": {"kg_co2e": callback.tracker.final_emissions, "source": "codecarbon"}}
+    return {}
+
+
+def _finished_result(folder: Path, corpora: list[CorpusRecords]) -> TrainingResult:
+    outcome = {name: read_run_record(folder)["outcome"].get(name) for name in _OUTCOME}
+    return TrainingResult(
+        folder=folder,
+        resumed_from=None,
+        skipped_checkpoints=[],
+        encoder_weights=None,
+        corpora=corpora,
+        was_finished=True,
+        **outcome,
     )

@@ -16,8 +16,8 @@ from reporting.draft import ReportDrafter
 from reporting.notice import DRAFT_NOTICE
 from tests.processing.synthetic import make_ecg, make_tokenizer
 from tests.training.tiny_run import WIDTHS, write_backbone
-from training.arguments import LoraArguments
-from training.sft import lora_config
+from training.arguments import TuningArguments
+from training.tuning import adapter_config
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def adapter(tmp_path_factory):
         projector.linear_1.weight /= features.std(dim=0).clamp(min=1e-3)
         projector.linear_1.bias -= projector.linear_1(features).mean(dim=0)
         projector.linear_2.bias -= projector(features).mean(dim=0)
-    lora = lora_config(model, LoraArguments(lora_r=2, lora_alpha=8, lora_dropout=0.0))
+    lora = adapter_config(model, TuningArguments(lora_r=2, lora_alpha=8, lora_dropout=0.0))
     lora.init_lora_weights = False
     get_peft_model(model, lora).save_pretrained(folder / "adapter")
     model.save_config_and_code(folder / "adapter")

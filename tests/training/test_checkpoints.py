@@ -5,7 +5,16 @@ import shutil
 
 import pytest
 
-from training.checkpoints import checkpoint_to_resume, checkpoints, defect, last_whole_checkpoint, remove_checkpoints
+from training.checkpoints import (
+    FILE_LIST,
+    checkpoint_to_resume,
+    checkpoints,
+    defect,
+    last_whole_checkpoint,
+    mark_whole,
+    remove_checkpoints,
+    remove_older_checkpoints,
+)
 
 from .tiny_run import record, run, write_backbone, write_dataset
 
@@ -27,6 +36,7 @@ def output(whole, tmp_path):
     later = shutil.copytree(whole, tmp_path / "checkpoint-10")
     state = json.loads((later / "trainer_state.json").read_text())
     (later / "trainer_state.json").write_text(json.dumps({**state, "global_step": 10}))
+    mark_whole(later, 10)
     return tmp_path
 
 
@@ -44,6 +54,7 @@ NEEDED = (
     "scheduler.pt",
     "rng_state.pth",
     "trainer_state.json",
+    FILE_LIST,
 )
 
 
@@ -60,9 +71,82 @@ def test_a_checkpoint_cut_short_is_passed_over(output, name, damage):
     assert str(path.with_suffix("")) in reason
 
 
-def test_the_step_of_the_state_must_be_that_of_the_name(output):
+def test_a_checkpoint_of_several_processes_is_whole_with_the_files_of_all(output):
+    checkpoint = output / "checkpoint-10"
+    (checkpoint / "global_step10").mkdir()
+    for name in ("rng_state_1.pth", "global_step10/zero_pp_rank_1_mp_rank_00_optim_states.pt"):
+        (checkpoint / name).write_bytes(b"12345")
+    mark_whole(checkpoint, 10)
+    assert defect(checkpoint) is None
+    (checkpoint / name).write_bytes(b"1234")
+    assert defect(checkpoint) == f"{checkpoint / name}: found 4 bytes, expected 5"
+    (checkpoint / name).unlink()
+    assert f"{name}: the file is missing" in defect(checkpoint)
+    (checkpoint / name).write_bytes(b"12345")
+    (checkpoint / "rng_state_1.pth").unlink()
+    assert "rng_state_1.pth: the file is missing" in defect(checkpoint)
+
+
+def test_the_list_comes_last(output, monkeypatch):
+    """A kill before it appears leaves a checkpoint without one, even where it had one."""
+    checkpoint = output / "checkpoint-10"
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pathlib.Path.rename", killed)
+    with pytest.raises(KeyboardInterrupt):
+        mark_whole(checkpoint, 10)
+    assert "the checkpoint was not finished" in defect(checkpoint)
+
+
+@pytest.mark.parametrize("name", ["../outside", "/etc/hostname", "a/../../outside"])
+def test_a_list_names_nothing_outside(output, name):
+    path = output / "checkpoint-10" / FILE_LIST
+    listed = json.loads(path.read_text())
+    listed["bytes"][name] = 1
+    path.write_text(json.dumps(listed))
+    assert "outside of the checkpoint" in defect(path.parent)
+
+
+@pytest.mark.parametrize("content", ["[]", "{}", '{"global_step": 10, "bytes": 3}', '{"global_step": 10'])
+def test_a_list_of_another_kind_is_said(output, content):
+    path = output / "checkpoint-10" / FILE_LIST
+    path.write_text(content)
+    assert defect(path.parent).startswith(f"{path}: no readable list of files")
+
+
+def test_the_step_must_be_that_of_the_name(output):
     (output / "checkpoint-1").rename(output / "checkpoint-11")
-    assert "found global step 1, expected that of the folder's name" in defect(output / "checkpoint-11")
+    assert "found global step 1, expected 11" in defect(output / "checkpoint-11")
+    mark_whole(output / "checkpoint-10", 9)
+    assert "found global step 10, expected 10" in defect(output / "checkpoint-10")
+
+
+def test_a_checkpoint_of_another_name_is_whole_too(output):
+    assert defect((output / "checkpoint-10").rename(output / "kept")) is None
+
+
+@pytest.mark.parametrize(
+    ("limit", "best", "kept"),
+    [
+        (None, None, [2, 4, 6, 8]),
+        (0, None, [2, 4, 6, 8]),
+        (2, None, [6, 8]),
+        (1, None, [8]),
+        (1, 2, [2, 8]),
+        (2, 2, [2, 8]),
+        (3, 2, [2, 6, 8]),
+        (2, 8, [6, 8]),
+        (9, 2, [2, 4, 6, 8]),
+    ],
+)
+def test_older_checkpoints_go_and_the_best_and_later_ones_stay(tmp_path, limit, best, kept):
+    for step in (2, 4, 6, 8, 10):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+    best = None if best is None else str(tmp_path / f"checkpoint-{best}")
+    remove_older_checkpoints(tmp_path / "checkpoint-8", limit, best)
+    assert [path.name for path in checkpoints(tmp_path)] == [f"checkpoint-{step}" for step in (*kept, 10)]
 
 
 def test_what_can_be_asked_for(output, tmp_path_factory):

@@ -10,9 +10,10 @@ from transformers.pytorch_utils import Conv1D
 from modeling_meit import FAMILIES
 from tests.modeling.families import TEXT_CONFIGS
 from tests.modeling.tiny import tiny_config
-from training.arguments import LoraArguments
+from training.arguments import TuningArguments
 from training.lora_targets import LORA_TARGETS, lora_targets, stores_transposed
-from training.sft import lora_config, model_class
+from training.starting_model import model_class
+from training.tuning import adapter_config
 
 # Projections of embeddings and hidden states that some of OPT have around their layers.
 AROUND_THE_LAYERS = {"project_in", "project_out"}
@@ -86,11 +87,12 @@ def test_names_of_the_users_own():
 
 def test_the_configuration_says_what_peft_must_know():
     flamingo, concat = build("gpt2"), build("t5", fusion="concat")
-    arguments = LoraArguments()
+    arguments = TuningArguments()
     assert stores_transposed(flamingo)
-    assert lora_config(flamingo, arguments).fan_in_fan_out
-    assert lora_config(flamingo, arguments).task_type == "CAUSAL_LM"
-    assert lora_config(flamingo, arguments).modules_to_save == ["ecg_encoder", "ecg_projector", "ecg_cross_attention"]
-    assert not lora_config(concat, arguments).fan_in_fan_out
-    assert lora_config(concat, arguments).task_type == "SEQ_2_SEQ_LM"
-    assert lora_config(concat, arguments).modules_to_save == ["ecg_encoder", "ecg_projector"]
+    assert adapter_config(flamingo, arguments).fan_in_fan_out
+    assert adapter_config(flamingo, arguments).task_type == "CAUSAL_LM"
+    whole = ["ecg_encoder", "ecg_projector", "ecg_cross_attention"]
+    assert adapter_config(flamingo, arguments).modules_to_save == whole
+    assert not adapter_config(concat, arguments).fan_in_fan_out
+    assert adapter_config(concat, arguments).task_type == "SEQ_2_SEQ_LM"
+    assert adapter_config(concat, arguments).modules_to_save == ["ecg_encoder", "ecg_projector"]

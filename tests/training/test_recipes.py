@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from trl import TrlParser
 
+import train_sft
 from modeling_meit import FAMILIES, ECGLlamaForCausalLM, ECGLlamaForConditionalGeneration
-from training.arguments import DataArguments, LoraArguments, ModelArguments, TrainingConfig
-from training.sft import model_class
+from training.stages import parse_stages
+from training.starting_model import model_class
 
 from .test_lora_targets import build, projections, targeted
 
@@ -31,15 +31,16 @@ PAPER = {
     "bart-large": ("facebook/bart-large", "bart"),
     "t5-large": ("google-t5/t5-large", "t5"),
 }
-OURS = {
-    name: (SMOLLM2, "llama") for name in ("smollm2", "smollm2-llava", "smollm2-flamingo", "quickstart", "simulated")
+_ON_SMOLLM2 = ("smollm2", "smollm2-llava", "smollm2-flamingo", "smollm2-staged", "smollm2-mixture", "quickstart")
+OURS = {name: (SMOLLM2, "llama") for name in (*_ON_SMOLLM2, "simulated")} | {
+    "llama-2-70b-qlora": ("meta-llama/Llama-2-70b-chat-hf", "llama")
 }
 RECIPES = PAPER | OURS
 
 
 def parse(name):
-    parser = TrlParser((ModelArguments, DataArguments, LoraArguments, TrainingConfig))
-    return parser.parse_args_and_config(["--config", str(FOLDER / f"{name}.yaml")])
+    """The arguments of a recipe; of one with stages, those of the last."""
+    return parse_stages(train_sft._parser, ["--config", str(FOLDER / f"{name}.yaml")])[-1].arguments
 
 
 def test_no_recipe_is_left_out():

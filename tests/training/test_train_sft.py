@@ -11,7 +11,7 @@ import train_sft
 import training.sft
 from dataset_builder.instructions import instruction_for
 from processing import ECGDataCollator, ECGFeatureExtractor, ECGProcessor
-from training.arguments import LoraArguments, TrainingConfig
+from training.arguments import TrainingConfig, TuningArguments
 
 from .tiny_run import WIDTHS, record, write_backbone, write_dataset
 
@@ -45,11 +45,16 @@ def test_trains_resumes_and_says_what_it_wrote(recipe, capsys, tmp_path):
     command = ["--config", str(recipe), "--output_dir", str(output)]
     assert train_sft.main([*command, "--lora_r", "3"]) == 0
     printed = capsys.readouterr().out
-    assert "2 updates on 4 records" in printed
+    assert "2 updates of " in printed
+    assert " parameters on 4 records" in printed
     assert f"wrote {output}" in printed
     assert json.loads((output / "adapter_config.json").read_text())["r"] == 3  # an option overrides the recipe
 
+    assert train_sft.main([*command, "--lora_r", "3", "--resume_from_checkpoint", "auto"]) == 0
+    assert capsys.readouterr().out == f"{output} holds the result of this very run already; nothing was done\n"
+    # As a kill leaves it: the outcome is written last.
     shutil.rmtree(output / "checkpoint-2")
+    shutil.copy(output / "checkpoint-1" / "training_run.json", output)
     assert train_sft.main([*command, "--lora_r", "3", "--resume_from_checkpoint", "auto"]) == 0
     assert f"went on from {output / 'checkpoint-1'}" in capsys.readouterr().out
     assert train_sft.main([*command, "--lora_r", "3"]) == 1
@@ -132,7 +137,7 @@ def test_a_misspelt_key_in_a_recipe_is_an_error(tmp_path, capsys):
 
 
 def test_the_defaults_are_the_papers():
-    config, lora = TrainingConfig(), LoraArguments()
+    config, lora = TrainingConfig(), TuningArguments()
     assert config.learning_rate == 2e-5
     assert config.lr_scheduler_type == "linear"
     assert config.warmup_steps == 0.03

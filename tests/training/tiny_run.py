@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, LlamaConfi
 from dataset_builder.columns import features
 from tests.modeling.families import SEQ2SEQ, text_config
 from tests.processing.synthetic import make_ecg, make_tokenizer
-from training.arguments import DataArguments, LoraArguments, ModelArguments, TrainingConfig
+from training.arguments import DataArguments, ModelArguments, TrainingConfig, TuningArguments
 from training.sft import TrainingResult, train
 
 REPORTS = ("Sinus rhythm. Normal ECG.", "Atrial fibrillation, rate 90 per minute.")
@@ -98,11 +98,11 @@ def write_dataset(folder: Path, **splits: list[dict]) -> Path:
 
 
 def options(
-    backbone: Path, dataset: Path, output: Path, model: dict | None = None, lora: dict | None = None, **config
+    backbone: Path, dataset: Path, output: Path, model: dict | None = None, tuning: dict | None = None, **config
 ) -> tuple:
     """The four groups of arguments of a run in float32 with checkpoints at updates 3 and 6.
 
-    `model` and `lora` hold further model and LoRA arguments.
+    `model` and `tuning` hold further model and tuning arguments.
     """
     defaults = {
         "max_steps": 6,
@@ -120,7 +120,7 @@ def options(
             text_model=str(backbone), text_model_id="someone/tiny-llama", encoder_widths=WIDTHS, **(model or {})
         ),
         DataArguments(dataset=str(dataset), eval_split="validation"),
-        LoraArguments(lora_r=4, lora_alpha=8, **(lora or {})),
+        TuningArguments(lora_r=4, lora_alpha=8, **(tuning or {})),
         TrainingConfig(output_dir=str(output), **{**defaults, **config}),
     )
 
