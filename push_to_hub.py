@@ -29,7 +29,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("repo_id", metavar="org/name", help="repository on the Hub; made where it is absent")
     parser.add_argument("--type", choices=TYPES, help="what the folder is; told from its content by default")
-    parser.add_argument("--private", action="store_true", help="make a new repository private")
+    parser.add_argument("--private", action="store_true", help="make the repository private; a public one is refused")
     parser.add_argument("--revision", metavar="BRANCH", help="branch to upload to; made where it is absent")
     parser.add_argument("--dry-run", action="store_true", help="run every check and list the files, upload nothing")
     of_model = parser.add_argument_group("of a model")
@@ -69,7 +69,7 @@ def main(argv: list[str] | None = None) -> int:
             print(f"{total} would go to {args.repo_id}; nothing was uploaded")
             return 0
         print(f"{total} uploaded: {commit(upload, args.repo_id, args.private, args.revision)}")
-    except UploadError as error:
+    except (UploadError, OSError) as error:  # a file that may not be read, a disk without room for the loading check
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -23,6 +23,8 @@ The language model was in 4 bits (NF4) when this was tuned on it; in full precis
 it was, install `bitsandbytes` and pass to `from_pretrained` `quantization_config=BitsAndBytesConfig(load_in_4bit=True,
 bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True)`.
 """
+# Parts of a run's record that the card lists as they are.
+FACTS = ("optimisation", "batch", "length")
 # How a run tuned the language model -> in words
 TUNINGS = {
     "lora": "frozen, with LoRA",
@@ -55,8 +57,9 @@ def model_card(
         language: of the reports.
         results: what was measured.
     """
-    model, tuning = run.get("model", {}), run.get("tuning", {})
-    data = _training_data(run)
+    runs = _runs(run)
+    model, tuning = _part(run, "model"), _part(run, "tuning")
+    data = [corpus for stage in runs for corpus in _training_data(stage)]
     is_encoder_decoder = "AutoModelForSeq2SeqLM" in config["auto_map"]
     values = {
         "metadata": _metadata(run, repo_id, base_model, is_adapter, license_name, language, data, results),
@@ -69,20 +72,17 @@ def model_card(
         "artifact": "The adapter here is added to" if is_adapter else "It holds the tuned weights of",
         "packed": PACKED if tuning.get("mode") == "qlora" else "",
         "notice": DRAFT_NOTICE,
-        "encoder": _encoder(config["ecg_config"]),
+        "encoder": _encoder(config["ecg_config"], runs),
         "fusion": _fusion(config),
         "format_version": config.get("format_version", UNKNOWN),
         "ecg_scaling": model.get("ecg_scaling", UNKNOWN),
-        "training_data": "; ".join(map(_corpus, data)) or UNKNOWN,
-        "training_records": run.get("data", {}).get("records", UNKNOWN),
-        "tuning": TUNINGS.get(tuning.get("mode"), UNKNOWN),
-        "lora": _listed({name: value for name, value in tuning.items() if name != "mode"}),
-        "optimisation": _listed(run.get("optimisation", {})),
-        "batch": _listed(run.get("batch", {})),
-        "length": _listed(run.get("length", {})),
+        "training_data": _in_turn([_corpora(_training_data(stage)) for stage in runs]),
+        "training_records": _in_turn([str(_part(stage, "data").get("records", UNKNOWN)) for stage in runs]),
+        "tuning": _in_turn([_tuning(_part(stage, "tuning")) for stage in runs]),
+        **{part: _in_turn([_listed(_part(stage, part)) for stage in runs]) for part in FACTS},
         "seed": run.get("seed", UNKNOWN),
-        "versions": _listed(run.get("versions", {})),
-        "carbon": _carbon_text(run.get("carbon", {})),
+        "versions": _listed(_part(run, "versions")),
+        "carbon": _in_turn([_carbon_text(_part(stage, "carbon")) for stage in runs]),
         "results": "\n\n".join(result.to_markdown() for result in results) or NO_RESULTS,
     }
     corpora = {corpus["config"] if corpus.get("config") in CORPORA else "other" for corpus in data} or {"other"}
@@ -101,7 +101,6 @@ def _metadata(
     results: Sequence[BenchmarkResults],
 ) -> str:
     """The front matter, as YAML. It names no pipeline: none of the Hub's takes an ECG."""
-    carbon = run.get("carbon", {})
     evaluations = [evaluation for result in results for evaluation in result.evaluations()]
     configs = [corpus["config"] for corpus in data if corpus.get("config") in CORPORA]
     # Of a local folder no dataset of that name need be on the Hub.
@@ -116,22 +115,56 @@ def _metadata(
         "datasets": list(dict.fromkeys(datasets)) or None,
         "tags": list(dict.fromkeys([*TAGS, *configs])),
         "metrics": list(dict.fromkeys(evaluation.metric_type for evaluation in evaluations)) or None,
-        "co2_eq_emissions": _carbon_metadata(carbon),
+        "co2_eq_emissions": _carbon_metadata([_part(stage, "carbon") for stage in _runs(run)]),
     }
     if evaluations:
         facts |= {"model_name": repo_id.rpartition("/")[2], "eval_results": evaluations}
     return ModelCardData(**facts).to_yaml()
 
 
+def _runs(run: dict) -> list[dict]:
+    """A run and those whose weights it began with, such as the earlier stages of a recipe, the first in front."""
+    runs = [run]
+    while earlier := _part(runs[0], "earlier_run"):
+        runs.insert(0, earlier)
+    return runs
+
+
+def _part(document: dict, name: str) -> dict:
+    part = document.get(name)
+    return part if isinstance(part, dict) else {}
+
+
+def _list(document: dict, name: str) -> list:
+    found = document.get(name)
+    return found if isinstance(found, list) else []
+
+
+def _in_turn(facts: list[str]) -> str:
+    """The same fact of each run; once where it is the same of all."""
+    return facts[0] if len(set(facts)) == 1 else ", then ".join(facts)
+
+
 def _training_data(run: dict) -> list[dict]:
-    """The corpora that the run mixed, each with the split and its weight."""
-    data = run.get("data", {})
-    corpora = [corpus for corpus in data.get("corpora", []) if isinstance(corpus, dict)]
-    weights = data.get("mixture_weights") or [None] * len(corpora)
+    """The corpora that one run mixed, each with the split and its weight."""
+    data = _part(run, "data")
+    corpora = [corpus for corpus in _list(data, "corpora") if isinstance(corpus, dict)]
+    weights = _list(data, "mixture_weights")
+    if len(weights) != len(corpora):
+        weights = [None] * len(corpora)
     return [
-        corpus | {"split": data.get("split"), "weight": weight}
-        for corpus, weight in zip(corpora, weights, strict=False)
+        corpus | {"split": data.get("split"), "weight": weight} for corpus, weight in zip(corpora, weights, strict=True)
     ]
+
+
+def _corpora(data: list[dict]) -> str:
+    return "; ".join(map(_corpus, data)) or UNKNOWN
+
+
+def _tuning(tuning: dict) -> str:
+    facts = {name: value for name, value in tuning.items() if name != "mode"}
+    mode = TUNINGS.get(tuning.get("mode"), UNKNOWN)
+    return f"{mode} ({_listed(facts)})" if facts else mode
 
 
 def _corpus(corpus: dict) -> str:
@@ -149,9 +182,13 @@ def _shown(value: Any) -> Any:
     return " ".join(map(str, value)) if isinstance(value, list) else value
 
 
-def _encoder(ecg_config: dict) -> str:
-    norm = ecg_config.get("norm")
-    return f"1-D ResNet-{ecg_config['depth']}" + (f", {norm} normalisation" if norm else "")
+def _encoder(ecg_config: dict, runs: list[dict]) -> str:
+    facts = [f"1-D ResNet-{ecg_config['depth']}"]
+    if norm := ecg_config.get("norm"):
+        facts.append(f"{norm} normalisation")
+    if begun_with := _part(runs[0], "model").get("encoder"):
+        facts.append(f"begun with the weights of {begun_with}")
+    return ", ".join(facts)
 
 
 def _fusion(config: dict) -> str:
@@ -162,16 +199,17 @@ def _fusion(config: dict) -> str:
 
 
 def _carbon_text(carbon: dict) -> str:
-    if "kg_co2e" not in carbon:
+    if not isinstance(carbon.get("kg_co2e"), int | float):
         return UNKNOWN
     return f"{carbon['kg_co2e']:.3g} kg CO2e ({carbon.get('source', f'source {UNKNOWN}')})"
 
 
-def _carbon_metadata(carbon: dict) -> dict | None:
-    if "kg_co2e" not in carbon:
+def _carbon_metadata(carbons: list[dict]) -> dict | None:
+    """Of all runs together; None where it is not known of one of them."""
+    if not all(isinstance(carbon.get("kg_co2e"), int | float) for carbon in carbons):
         return None
-    grams = carbon["kg_co2e"] * 1000  # the Hub counts in grams
-    return {"emissions": grams, "source": carbon.get("source", UNKNOWN), "training_type": "fine-tuning"}
+    grams = sum(carbon["kg_co2e"] for carbon in carbons) * 1000  # the Hub counts in grams
+    return {"emissions": grams, "source": carbons[-1].get("source", UNKNOWN), "training_type": "fine-tuning"}
 
 
 def _template() -> str:

@@ -49,7 +49,8 @@ def prepare_dataset(folder: str | Path, repo_id: str) -> Upload:
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.relative_to(folder).as_posix() not in names
     ]
-    return Upload("dataset", files, left_out, tuple(f"{config}/*" for config in reports))
+    replaces = tuple(f"{config}/*" for config in reports)
+    return Upload("dataset", files, left_out, replaces, described=(f"*/{BUILD_REPORT}",))
 
 
 def _read_reports(folder: Path) -> tuple[dict[str, dict], list[str]]:

@@ -31,17 +31,24 @@ LEFT_OUT = {
     ".*": "hidden",
     "__pycache__": "byte code",
     "checkpoint-*": "an earlier state of the training run",
+    "checkpoint_files.json": "training state",
+    "stages": "earlier stages of the training run",
     "README.md": "replaced by the model card",
-    "check_logits.safetensors": "holds recordings of patients",
+    "check_logits*.safetensors": "holds recordings of patients",
     "samples.jsonl": "holds reports of patients",
     "events.out.tfevents.*": "log of the training run",
+    "emissions*.csv": "says where the machine stands; what it used is in training_run.json",
     "training_args.bin": "training state, a pickle",
     "optimizer.pt": "training state, a pickle",
     "optimizer.bin": "training state, a pickle",
     "scheduler.pt": "training state, a pickle",
     "scaler.pt": "training state, a pickle",
     "rng_state*.pth": "training state, a pickle",
+    "pytorch_model_fsdp.bin": "training state, a pickle",
     "trainer_state.json": "training state",
+    "global_step*": "training state of DeepSpeed",
+    "latest": "training state of DeepSpeed",
+    "zero_to_fp32.py": "training state of DeepSpeed",
 }
 # What an earlier upload to the same repository must not leave beside this one: an adapter beside a full checkpoint, a
 # shard too many, or code that nothing names any more.
@@ -133,7 +140,7 @@ def _read_json(paths: dict[str, Path]) -> tuple[dict[str, Any], list[str]]:
             continue
         try:
             documents[name] = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             problems.append(f"{name}: not valid JSON ({error})")
     for name in [name for name in OBJECTS if name in documents]:
         document = documents[name]

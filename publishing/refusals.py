@@ -166,7 +166,7 @@ def _text_problems(file: UploadFile, of_patients: bool) -> Iterator[str]:
     if suffix == ".json":
         try:
             yield from _json_problems(file.name, json.loads(text), of_patients)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             yield f"{file.name}: not valid JSON ({error})"
         return
     for number, line in enumerate(text.splitlines(), start=1):
@@ -177,12 +177,10 @@ def _text_problems(file: UploadFile, of_patients: bool) -> Iterator[str]:
 
 
 def _text(file: UploadFile) -> str | None:
+    """What is no text has zeros in it; a text that is not UTF-8 has its paths in ASCII all the same."""
     if file.size > _LARGEST_TEXT or b"\0" in _head(file, 8192):
         return None
-    try:
-        return file.read().decode("utf-8")
-    except UnicodeDecodeError:
-        return None
+    return file.read().decode("utf-8", errors="replace")
 
 
 def _json_problems(name: str, document: Any, of_patients: bool) -> Iterator[str]:
@@ -201,9 +199,10 @@ def _json_problems(name: str, document: Any, of_patients: bool) -> Iterator[str]
 
 
 def _fields(document: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    """Every value in a JSON document that is no object or list, with the dotted key it stands at."""
+    """Every value in a JSON document that is no object or list, and each name, with the dotted key it stands at."""
     if isinstance(document, dict):
         for name, value in document.items():
+            yield key or "the document", name
             yield from _fields(value, f"{key}.{name}" if key else name)
     elif isinstance(document, list):
         for index, value in enumerate(document):

@@ -58,12 +58,15 @@ class Upload:
         left_out: (name, reason) of what stays here.
         replaces: patterns of names; what an earlier upload left under one of them goes with this one. Old shards beside
             new ones would be read as one dataset.
+        described: patterns of names; where the repository has a file under one of them that is not of this upload, the
+            new card would be silent about it, and the upload is refused.
     """
 
     repo_type: str
     files: list[UploadFile]
     left_out: list[tuple[str, str]]
     replaces: tuple[str, ...] = ()
+    described: tuple[str, ...] = ()
 
 
 def check_repo_id(repo_id: str) -> None:
@@ -91,24 +94,27 @@ def commit(upload: Upload, repo_id: str, private: bool = False, revision: str | 
     Args:
         upload: the files.
         repo_id: "organisation/name".
-        private: of a repository that is made.
+        private: of a repository that is made; one that is there has to be.
         revision: branch, made where it is absent; the main branch by default.
 
     Returns:
         The commit's address.
 
     Raises:
-        UploadError: the Hub refused or cannot be reached; one line that says why.
+        UploadError: the Hub refused or cannot be reached, or what is there already forbids it; one line that says why.
     """
     where: dict[str, Any] = {"repo_type": upload.repo_type}
     try:
         api = HfApi()
         sdk = {"space_sdk": "gradio"} if upload.repo_type == "space" else {}
         api.create_repo(repo_id, private=private or None, exist_ok=True, **where, **sdk)
+        if private and not api.repo_info(repo_id, **where).private:
+            raise UploadError(f"{repo_id} is public already: make it private on the Hub, or push without --private")
         if revision is not None:
             api.create_branch(repo_id, branch=revision, exist_ok=True, **where)
             where["revision"] = revision
         there = api.list_repo_files(repo_id, **where) if upload.replaces else []
+        _refuse_undescribed(upload, repo_id, there)
         operations = [*_additions(upload), *_deletions(upload, there)]
         return str(api.create_commit(repo_id, operations, commit_message=COMMIT_MESSAGE, **where).commit_url)
     except (HfHubHTTPError, HTTPError, OfflineModeIsEnabled, OSError) as error:
@@ -125,6 +131,16 @@ def _deletions(upload: Upload, there: list[str]) -> Iterator[CommitOperationDele
     for name in there:
         if name not in new and any(fnmatch(name, pattern) for pattern in upload.replaces):
             yield CommitOperationDelete(name)
+
+
+def _refuse_undescribed(upload: Upload, repo_id: str, there: list[str]) -> None:
+    new = {file.name for file in upload.files}
+    lost = [name for name in there if name not in new and any(fnmatch(name, part) for part in upload.described)]
+    if lost:
+        raise UploadError(
+            f"{repo_id} holds {', '.join(sorted(lost))}, of which the new card would no longer speak: push a folder "
+            "that has these configs too, or delete them on the Hub first"
+        )
 
 
 def _reason(repo_id: str, error: Exception) -> str:

@@ -50,8 +50,11 @@ def adapter(tmp_path):
     save_file({"lora_A": torch.ones(2, 3), "steps": torch.tensor(3)}, folder / "adapter_model.safetensors")
     save_file({"ecg_values": torch.ones(1, 12, 5)}, folder / "check_logits.safetensors")
     (folder / "samples.jsonl").write_text('{"id": "1", "draft": "Sinus rhythm."}\n', encoding="utf-8")
+    (folder / "emissions.csv").write_text("longitude,latitude\n", encoding="utf-8")
     (folder / "training_args.bin").write_bytes(b"pickle")
     (folder / ".env").write_text("secret", encoding="utf-8")
     (folder / "checkpoint-20").mkdir()
     (folder / "checkpoint-20" / "optimizer.pt").write_bytes(b"pickle")
+    (folder / "stages" / "1-align").mkdir(parents=True)
+    write_json(folder / "stages" / "1-align" / "config.json", {"text_model_path": "/home/me/models/SmolLM2"})
     return folder

@@ -24,7 +24,7 @@ def test_the_card_is_filled_in(adapter):
         "meit-ecg ptb-xl train (400 records)",
         "1-D ResNet-18",
         "concat, every layer",
-        "frozen, with LoRA; lora_r 8, lora_target_modules q_proj v_proj",
+        "| frozen, with LoRA (lora_r 8, lora_target_modules q_proj v_proj) |",
         "2403.04945",
         "| carbon | not recorded |",
     ):
@@ -136,7 +136,10 @@ def test_results_of_another_model_are_refused(adapter, results):
     (adapter / "adapter_model.safetensors").write_bytes((adapter / "check_logits.safetensors").read_bytes())
     assert "figures of another model" in refusal(adapter, results=[results])
     content = read_json(results)
-    content["settings"]["model"] = {"name": REPO, "weights": {}}  # loaded from the repository itself
+    content["settings"]["model"]["name"] = REPO  # a folder that has the repository's name
+    write_json(results, content)
+    assert "figures of another model" in refusal(adapter, results=[results])
+    content["settings"]["model"]["weights"] = {}  # loaded from the repository itself
     write_json(results, content)
     prepare_model(adapter, REPO, results=[results])
 
@@ -188,7 +191,7 @@ def test_a_mixture_names_every_corpus_and_the_carbon_that_was_measured(adapter):
         "ODbL 1.0",
         "P. Wagner",
         "B. Gow",
-        "frozen, with DoRA; lora_r 4",
+        "frozen, with DoRA (lora_r 4)",
         "0.125 kg CO2e (codecarbon)",
         "| training records | 1200 |",
     ):
@@ -199,10 +202,66 @@ def test_a_mixture_names_every_corpus_and_the_carbon_that_was_measured(adapter):
     assert data.co2_eq_emissions == {"emissions": 125.0, "source": "codecarbon", "training_type": "fine-tuning"}
 
 
+def test_the_card_speaks_of_every_stage_and_of_its_corpus(adapter):
+    run = read_json(adapter / "training_run.json")
+    run["earlier_run"] = {
+        "model": {"encoder": "merl.safetensors"},
+        "data": {
+            "corpora": [{"dataset": "lab/meit-ecg", "config": "mimic-iv-ecg", "records": 800}],
+            "split": "train",
+            "records": 800,
+        },
+        "tuning": {"mode": "encoder"},
+        "optimisation": {"learning_rate": 0.001},
+        "carbon": {"kg_co2e": 1},
+        "earlier_run": None,
+    }
+    run |= {"optimisation": {"learning_rate": 2e-05}, "carbon": {"kg_co2e": 0.5, "source": "codecarbon"}}
+    write_json(adapter / "training_run.json", run)
+    card = contents(prepare_model(adapter, REPO))["README.md"].decode()
+    for words in (
+        "| data | lab/meit-ecg mimic-iv-ecg train (800 records), then meit-ecg ptb-xl train (400 records) |",
+        "| training records | 800, then 400 |",
+        "| tuning of it | frozen, then frozen, with LoRA (",
+        "| optimisation | learning_rate 0.001, then learning_rate 2e-05 |",
+        "begun with the weights of merl.safetensors",
+        "ODbL 1.0",
+        "CC BY 4.0",
+        "B. Gow",
+    ):
+        assert words in card, words
+    data = ModelCard(card).data
+    assert data.datasets == ["lab/meit-ecg"]
+    assert {"ptb-xl", "mimic-iv-ecg"} <= set(data.tags)
+    assert data.co2_eq_emissions["emissions"] == 1500
+    del run["earlier_run"]["carbon"]
+    write_json(adapter / "training_run.json", run)
+    card = contents(prepare_model(adapter, REPO))["README.md"].decode()
+    assert "| carbon | not recorded, then 0.5 kg CO2e (codecarbon) |" in card
+    assert "co2_eq_emissions" not in card
+
+
+@pytest.mark.parametrize("part", [None, [1], {"corpora": None}, {"corpora": 3}, {"kg_co2e": None}])
+def test_a_record_whose_earlier_run_is_no_record_leaves_the_card_without_it(adapter, part):
+    run = read_json(adapter / "training_run.json")
+    write_json(adapter / "training_run.json", run | {"earlier_run": {"data": part, "carbon": part}})
+    assert "| carbon | not recorded |" in contents(prepare_model(adapter, REPO))["README.md"].decode()
+
+
+@pytest.mark.parametrize("weights", [[1], 3, None])
+def test_weights_that_are_not_of_the_corpora_hide_none_of_them(adapter, weights):
+    run = read_json(adapter / "training_run.json")
+    run["data"] |= {"corpora": [{"config": "ptb-xl"}, {"config": "mimic-iv-ecg"}], "mixture_weights": weights}
+    write_json(adapter / "training_run.json", run)
+    card = contents(prepare_model(adapter, REPO))["README.md"].decode()
+    assert "| data | ptb-xl train; mimic-iv-ecg train |" in card
+    assert "ODbL 1.0" in card
+
+
 def test_of_a_folder_without_a_record_the_card_says_what_is_not_known(adapter):
     (adapter / "training_run.json").unlink()
     card = contents(prepare_model(adapter, REPO))["README.md"].decode()
-    for line in ("| tuning of it | not recorded; not recorded |", "| data | not recorded |", "| seed | not recorded |"):
+    for line in ("| tuning of it | not recorded |", "| data | not recorded |", "| seed | not recorded |"):
         assert line in card
 
 

@@ -67,6 +67,24 @@ def test_the_dataset_loads_by_its_name(pushed, folder, tmp_path):
     assert any("GET /datasets/lab/meit-ecg/resolve/" in request for request in pushed.requests)
 
 
+def test_a_push_that_would_hide_a_config_of_the_repository_is_refused(hub, folder, capsys):
+    hub.create(DATASET, "datasets")
+    before = hub.commit(DATASET, {"mimic-iv-ecg/build_report.json": b"{}"}, kind="datasets").sha
+    assert push_to_hub.main([str(folder), DATASET]) == 1
+    assert "holds mimic-iv-ecg/build_report.json, of which the new card would no longer" in capsys.readouterr().err
+    assert hub.repository(DATASET, "datasets").head.sha == before
+
+
+def test_a_private_upload_makes_a_private_repository_or_none(hub, folder, capsys):
+    hub.create(DATASET, "datasets")
+    before = hub.repository(DATASET, "datasets").head.sha
+    assert push_to_hub.main([str(folder), DATASET, "--private"]) == 1
+    assert "is public already" in capsys.readouterr().err
+    assert hub.repository(DATASET, "datasets").head.sha == before
+    assert push_to_hub.main([str(folder), "lab/another", "--private"]) == 0
+    assert hub.repository("lab/another", "datasets").is_private
+
+
 @pytest.mark.slow  # half a minute where other tests run beside it
 def test_training_reads_it_by_its_name(pushed, tmp_path):
     backbone = write_backbone(tmp_path / "tiny-llama")

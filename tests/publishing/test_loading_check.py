@@ -135,6 +135,18 @@ def test_an_encoder_decoder(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("tuning", "norm"), [("dora", "frozen_batch"), ("encoder", "group"), ("full", "frozen_batch")])
+def test_what_other_tunings_write(lab, tmp_path, tuning, norm):
+    folder = tmp_path / "run"
+    settings = {"tuning": {"tuning": tuning}, "model": {"encoder_norm": norm}}
+    train(*options(lab / "backbone", lab / "dataset", folder, **settings, max_steps=3, save_strategy="no"))
+    routes = check(folder, lab, **({"text_model": None} if tuning == "full" else {}))
+    assert [route.name for route in routes] == (ROUTES[:4] if tuning == "full" else [*ROUTES, MERGED])
+    compared = [route for route in routes[2:] if route.name != MERGED]
+    assert all(route.from_training < 1e-6 and route.from_first < 1e-6 for route in compared)
+
+
+@pytest.mark.slow
 def test_an_adapter_on_a_language_model_in_4_bits(tmp_path):
     pytest.importorskip("bitsandbytes")
     # Rows of whole blocks of 64 weights, which its kernels for a CPU ask for.

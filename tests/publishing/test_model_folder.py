@@ -20,8 +20,23 @@ def test_the_adapter_goes_up_and_the_run_state_stays(adapter):
     }  # fmt: skip
     assert {name for name, _ in upload.left_out} == {
         "README.md", "check_logits.safetensors", "samples.jsonl", "training_args.bin", ".env", "checkpoint-20/",
+        "stages/", "emissions.csv",
     }  # fmt: skip
     assert all(file.size == len(contents(upload)[file.name]) for file in upload.files)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "optimizer.bin", "rng_state_1.pth", "pytorch_model_fsdp.bin", "checkpoint_files.json", "trainer_state.json",
+        "global_step20/mp_rank_00_model_states.pt", "latest", "zero_to_fp32.py", "check_logits_old.safetensors",
+        "emissions.csv",
+    ],
+)  # fmt: skip
+def test_what_a_checkpoint_or_a_logger_leaves_beside_the_weights_stays(adapter, name):
+    (adapter / name).parent.mkdir(exist_ok=True)
+    (adapter / name).write_bytes(b"state")
+    assert name not in contents(prepare_model(adapter, REPO))
 
 
 def test_uploaded_configs_name_the_repo_and_the_hub_id_and_the_folder_is_untouched(adapter):
@@ -102,6 +117,11 @@ def test_json_of_another_shape_is_refused_by_name(adapter, name, change, reason)
     message = refusal(adapter)
     assert reason in message
     assert message.count("\n") == 1  # one cause, one reason
+
+
+def test_json_that_is_nested_without_end_is_refused_by_name(adapter):
+    (adapter / "training_run.json").write_text("[" * 100_000, encoding="utf-8")
+    assert "training_run.json: not valid JSON" in refusal(adapter)
 
 
 def test_code_that_the_code_imports_must_be_there(adapter):

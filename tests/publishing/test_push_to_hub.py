@@ -28,12 +28,16 @@ class RecordingHub:
     def __init__(self, there=()):
         self.calls = []
         self.there = there
+        self.is_private = True
 
     def create_repo(self, repo_id, **options):
         self.calls.append(("create_repo", repo_id, options))
 
     def create_branch(self, repo_id, **options):
         self.calls.append(("create_branch", repo_id, options))
+
+    def repo_info(self, repo_id, **options):
+        return SimpleNamespace(private=self.is_private)
 
     def list_repo_files(self, repo_id, **options):
         return list(self.there)
@@ -78,6 +82,22 @@ def test_a_push_sends_what_the_dry_run_lists(adapter, hub, loads, capsys):
     assert set(operations) == {file.name for file in prepare_model(adapter, REPO).files}
     assert json.loads(operations["adapter_config.json"])["base_model_name_or_path"] == REPO
     assert operations["adapter_model.safetensors"] == str(adapter / "adapter_model.safetensors")
+
+
+def test_what_is_to_be_private_goes_to_no_public_repository(adapter, hub, loads, capsys):
+    hub.is_private = False
+    assert push_to_hub.main([str(adapter), REPO, "--private"]) == 1
+    assert f"{REPO} is public already" in capsys.readouterr().err
+    assert [call[0] for call in hub.calls] == ["create_repo"]
+
+
+def test_a_file_that_cannot_be_read_is_one_line(adapter, hub, loads, capsys, monkeypatch):
+    def fail(*arguments):
+        raise PermissionError(13, "Permission denied", "config.json")
+
+    monkeypatch.setattr(push_to_hub, "prepare_model", fail)
+    assert push_to_hub.main([str(adapter), REPO]) == 1
+    assert capsys.readouterr().err == "error: [Errno 13] Permission denied: 'config.json'\n"
 
 
 def test_refusals_end_with_status_1(adapter, hub, loads, capsys):

@@ -164,6 +164,19 @@ def test_identifiers_are_refused_as_mimic_writes_them(adapter, words):
     assert "notes.txt: line 1 holds the id of a patient or study of MIMIC-IV" in refusal(adapter)
 
 
+def test_names_of_fields_are_looked_at_as_their_values_are(adapter):
+    broken = {"s40689238": "a flat line", "/home/me/ecg/1": "a flat line"}
+    write_json(adapter / "training_run.json", read_json(adapter / "training_run.json") | {"broken": broken})
+    message = refusal(adapter)
+    assert "training_run.json: broken holds the id of a patient or study of MIMIC-IV: s40689238" in message
+    assert "training_run.json: broken is a path of this machine: /home/me/ecg/1" in message
+
+
+def test_local_paths_are_refused_in_a_text_of_another_encoding(adapter):
+    (adapter / "notes.txt").write_bytes("Größe\nfrom /home/jürgen/ecg\n".encode("latin-1"))
+    assert "notes.txt: line 2 holds a path of this machine: /home/j" in refusal(adapter)
+
+
 def test_fields_that_only_sound_like_identifiers_go_up(adapter):
     fields = {"ecg_token_id": 307, "pad_token_id": 0, "record_ids_sha256": "c7170b", "patient_id": None, "ids": [1]}
     write_json(adapter / "training_run.json", read_json(adapter / "training_run.json") | fields)
