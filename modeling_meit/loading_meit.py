@@ -213,14 +213,21 @@ class ECGLoadableModel(ECGLlamaPreTrainedModel):
                 )
             if config is None and pretrained_model_name_or_path is not None:
                 cls._check_model_type(pretrained_model_name_or_path, hub_kwargs)
+            wants_info = kwargs.pop("output_loading_info", False)
             try:
-                loaded = super().from_pretrained(pretrained_model_name_or_path, *model_args, config=config, **kwargs)
+                model, info = super().from_pretrained(
+                    pretrained_model_name_or_path, *model_args, config=config, output_loading_info=True, **kwargs
+                )
             except SafetensorError as error:
                 raise _damaged(pretrained_model_name_or_path, error) from error
+            if missing := sorted(name for name in info["missing_keys"] if name.startswith("model.ecg_")):
+                raise ValueError(
+                    f"{pretrained_model_name_or_path} lacks {len(missing)} tensors of what reads the ECG (e.g. "
+                    f"{missing[0]}); with new weights in their place the model could not read an ECG"
+                )
             # An adapter that is trained on top of it does not belong to the language model that it began with.
-            model = loaded[0] if isinstance(loaded, tuple) else loaded
             model.config.text_model_id = model.config.text_model_path = None
-            return loaded
+            return (model, info) if wants_info else model
 
         if PeftModel is None:
             raise ImportError(f"{adapter} is a LoRA adapter; loading it needs peft: pip install peft")

@@ -311,6 +311,23 @@ def test_adapter_weights_of_another_shape_are_named(adapter):
         ECGLlamaForCausalLM.from_pretrained(folder)
 
 
+@pytest.mark.parametrize("part", ["ecg_encoder", "ecg_projector.linear_2.bias"])
+def test_a_full_checkpoint_that_lacks_what_reads_the_ecg_is_refused(tmp_path, part):
+    tiny_model(dtype=torch.float32).save_pretrained(tmp_path)
+    path = tmp_path / "model.safetensors"
+    kept = {name: tensor for name, tensor in load_file(path).items() if part not in name}
+    save_file(kept, path, metadata={"format": "pt"})
+    with pytest.raises(ValueError, match=rf"lacks \d+ tensors of what reads the ECG \(e\.g\. model\.{part}"):
+        ECGLlamaForCausalLM.from_pretrained(tmp_path)
+
+
+def test_a_full_checkpoint_says_what_it_loaded_where_asked(tmp_path):
+    tiny_model(dtype=torch.float32).save_pretrained(tmp_path)
+    model, info = ECGLlamaForCausalLM.from_pretrained(tmp_path, output_loading_info=True)
+    assert isinstance(model, ECGLlamaForCausalLM)
+    assert not info["missing_keys"]
+
+
 def test_a_damaged_full_checkpoint_is_named(tmp_path):
     tiny_model(dtype=torch.float32).save_pretrained(tmp_path)
     weights = (tmp_path / "model.safetensors").read_bytes()
