@@ -9,6 +9,7 @@ from accelerate import PartialState
 from trl import TrlParser
 
 from training.arguments import DataArguments, ModelArguments, TrainingConfig, TuningArguments
+from training.earlier_run import check_order
 from training.sft import TrainingResult, check_options, train
 from training.stages import Stage, parse_stages
 from training.trainer import TrainingStopped
@@ -27,15 +28,17 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     folder = None
     try:
-        for stage in stages:
+        for number, stage in enumerate(stages):
             check_options(*stage.arguments)
+            if number:
+                check_order(stages[number - 1].arguments[2], stage.arguments[2])
     except (ValueError, OSError) as error:
         print(_error(stage, error), file=sys.stderr)
         return 1
     for number, stage in enumerate(stages, start=1):
         model, data, tuning, config = stage.arguments
         if folder is not None:
-            model.start_from = str(folder)
+            model.start_from, model.encoder = str(folder), None  # the encoder begins as the stage before left it
         if number < len(stages):
             config.output_dir = str(Path(config.output_dir) / "stages" / f"{number}-{stage.name}")
         try:

@@ -3,9 +3,15 @@
 import math
 import os
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from trl import SFTConfig
+
+
+def _listed(value: Any) -> list | None:
+    """An option of several values as a list, where a recipe gives one value alone."""
+    return value if value is None or isinstance(value, list) else [value]
 
 
 @dataclass
@@ -78,6 +84,9 @@ class ModelArguments:
         default="minmax", metadata={"help": "Scale of the ECG: minmax (over the record) or zscore (per lead)."}
     )
 
+    def __post_init__(self):
+        self.encoder_widths, self.fusion_layers = _listed(self.encoder_widths), _listed(self.fusion_layers)
+
 
 @dataclass
 class DataArguments:
@@ -114,9 +123,8 @@ class DataArguments:
     )
 
     def __post_init__(self):
-        self.dataset = [self.dataset] if isinstance(self.dataset, str) else list(self.dataset)
-        if isinstance(self.dataset_config, str):
-            self.dataset_config = [self.dataset_config]
+        self.dataset, self.dataset_config = _listed(self.dataset), _listed(self.dataset_config)
+        self.mixture_weights = _listed(self.mixture_weights)
         count = max(len(self.dataset), len(self.dataset_config or ()))
         for name in ("dataset", "dataset_config"):
             found = getattr(self, name)
@@ -160,6 +168,9 @@ class TuningArguments:
             "and MLP where it is not given."
         },
     )
+
+    def __post_init__(self):
+        self.lora_target_modules = _listed(self.lora_target_modules)
 
 
 @dataclass
@@ -205,6 +216,13 @@ class TrainingConfig(SFTConfig):
     )
     gradient_checkpointing: bool = field(
         default=False, metadata={"help": "Recompute activations in the backward pass to save memory."}
+    )
+    ddp_timeout: int = field(
+        default=14_400,
+        metadata={
+            "help": "Seconds that processes wait for one another. One of them writes the dataset's cache and checks its "
+            "recordings first, which takes a while for all of MIMIC-IV-ECG."
+        },
     )
     logging_nan_inf_filter: bool = field(
         default=False, metadata={"help": "Leave NaN and infinite losses out of the log. A run ends at one."}

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from peft import PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
@@ -10,10 +11,13 @@ from safetensors.torch import load_file
 from transformers import PreTrainedModel
 
 from .arguments import TuningArguments
+from .tuning import LORA_TUNINGS
 
 _ADAPTER = "adapter_model.safetensors"
 # Of config.json; of what else the two could differ in, names or shapes of weights tell.
 _SAME_CONFIG = ("fusion", "fusion_layers", "num_ecg_tokens", "ecg_projection")
+# What neither names nor shapes of a LoRA's weights tell alone, and a rank that they tell late.
+_SAME_LORA = ("lora_r", "lora_alpha", "lora_target_modules")
 
 
 def begins_in_full(folder: str | Path, tuning: TuningArguments) -> bool:
@@ -34,6 +38,45 @@ def begins_in_full(folder: str | Path, tuning: TuningArguments) -> bool:
             f"the original one; expected tuning full, found {tuning.tuning}"
         )
     return True
+
+
+def check_order(earlier: TuningArguments, tuning: TuningArguments) -> None:
+    """Refuse a stage that could not begin with the weights of the one before it, before either is trained.
+
+    Raises:
+        ValueError: the one before trains what this one has no place for.
+    """
+    if earlier.tuning == "encoder" or earlier.tuning == tuning.tuning == "full":
+        return
+    kinds = [settings.tuning == "dora" for settings in (earlier, tuning)]
+    if not {earlier.tuning, tuning.tuning} <= set(LORA_TUNINGS) or kinds[0] != kinds[1]:
+        raise ValueError(
+            f"tuning {tuning.tuning} cannot begin with the weights of the stage before, whose tuning is "
+            f"{earlier.tuning}; expected encoder there, or the same"
+        )
+    for name in _SAME_LORA:
+        then, now = getattr(earlier, name), getattr(tuning, name)
+        if then != now:
+            raise ValueError(f"{name} is {now}; expected {then}, as in the stage before, from whose LoRA it goes on")
+
+
+def check_same_input(run: dict[str, Any], folder: str | Path) -> None:
+    """Refuse weights that were trained for another language model or another scale of the ECG.
+
+    Both can differ where all names and shapes of weights agree.
+
+    Args:
+        run: the run's record, that of the earlier one in it.
+        folder: of the earlier run.
+
+    Raises:
+        ValueError: the message names what differs.
+    """
+    then, now = run["earlier_run"].get("model") or {}, run["model"]
+    for name in ("text_model", "ecg_scaling"):
+        # A language model may be known by its Hub id to one of the runs, and by its folder to the other.
+        if name in then and Path(str(then[name])).name != Path(now[name]).name:
+            raise ValueError(f"start_from {folder}: its {name} is {then[name]!r}; expected {now[name]!r}, this run's")
 
 
 def check_same_model(model: PreTrainedModel, folder: str | Path) -> None:
@@ -69,7 +112,7 @@ def take_over_adapter(model: PreTrainedModel | PeftModel, folder: str | Path) ->
 
     Raises:
         ValueError: the weights are unreadable, have other names or shapes, or hold a LoRA that `model` has no place
-            for.
+            for or would scale in another way.
     """
     path = Path(folder) / _ADAPTER
     try:
@@ -97,6 +140,10 @@ def take_over_adapter(model: PreTrainedModel | PeftModel, folder: str | Path) ->
                 f"{path}: {name} has the shape {tuple(tensor.shape)}; expected {tuple(expected[name].shape)}"
             )
     if has_adapter:
+        scale = json.loads((Path(folder) / "adapter_config.json").read_text(encoding="utf-8"))["lora_alpha"]
+        own_scale = model.active_peft_config.lora_alpha
+        if scale != own_scale and any("lora_" in name for name in found):
+            raise ValueError(f"start_from {folder}: its lora_alpha is {scale}; expected {own_scale}, this run's")
         set_peft_model_state_dict(model, found)
     else:
         with torch.no_grad():

@@ -9,6 +9,7 @@ import peft
 import torch
 import transformers
 import trl
+from transformers.training_args import OptimizerNames
 
 from dataset_builder.instructions import INSTRUCTIONS_VERSION
 
@@ -18,7 +19,7 @@ from .tuning import LORA_TUNINGS
 
 RUN_RECORD = "training_run.json"
 # A run that goes on with one of these changed would no longer be the run that it was.
-_MUST_AGREE = ("model", "data", "tuning", "batch", "optimisation", "seed", "earlier_run")
+_MUST_AGREE = ("model", "data", "tuning", "batch", "optimisation", "seed", "data_seed", "earlier_run")
 
 
 def run_record(
@@ -55,6 +56,7 @@ def run_record(
             "corpora": [corpus.to_dict() for corpus in corpora],
             "mixture_weights": data.mixture_weights,
             "split": data.train_split,
+            "max_length": config.max_length,
             "records": sum(len(corpus.records) for corpus in corpora),
             "instructions_version": INSTRUCTIONS_VERSION,
         },
@@ -78,7 +80,9 @@ def run_record(
             "train_sampling_strategy": config.train_sampling_strategy,
         },
         "seed": config.seed,
+        "data_seed": config.data_seed,
         "optimisation": {
+            "optim": str(OptimizerNames(config.optim).value),
             "learning_rate": config.learning_rate,
             "ecg_learning_rate": config.ecg_learning_rate,
             "lr_scheduler_type": str(config.lr_scheduler_type.value),
@@ -88,6 +92,7 @@ def run_record(
             "label_smoothing_factor": config.label_smoothing_factor,
             "neftune_noise_alpha": config.neftune_noise_alpha,
             "bf16": config.bf16,
+            "fp16": config.fp16,
         },
         "length": {
             "num_train_epochs": config.num_train_epochs,

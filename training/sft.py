@@ -18,7 +18,7 @@ from .backbone import prepare_backbone
 from .checkpoints import checkpoint_to_resume, remove_checkpoints
 from .distributed import synchronise_batch_norm
 from .draft_samples import DraftSamples
-from .earlier_run import begins_in_full
+from .earlier_run import begins_in_full, check_same_input
 from .early_stopping import EarlyStopping
 from .kernels import apply_liger, check_liger
 from .length_grouping import report_lengths
@@ -98,12 +98,19 @@ def check_options(model: ModelArguments, data: DataArguments, tuning: TuningArgu
     check_tuning(tuning, config.device)
     if config.use_liger_kernel:
         check_liger()
+    for arguments, name, least in (
+        (config, "early_stopping_patience", 1),
+        (config, "sample_reports", 0),
+        (data, "max_train_records", 1),
+        (data, "max_eval_records", 1),
+    ):
+        number = getattr(arguments, name)
+        if number is not None and number < least:
+            raise ValueError(f"{name} is {number}; expected at least {least}")
     for name in ("early_stopping_patience", "sample_reports"):
         number = getattr(config, name)
         if number and (data.eval_split is None or config.eval_strategy == "no"):
             raise ValueError(f"{name} is {number}: expected --eval_split, and an --eval_strategy other than no")
-    if model.start_from is not None:
-        begins_in_full(model.start_from, tuning)
     if model.start_from is not None:
         begins_in_full(model.start_from, tuning)
     if model.encoder is not None and model.start_from is not None:
@@ -144,6 +151,8 @@ def train(
     if model_args.encoder_norm == "batch":
         _refuse_batches_of_one(config, len(records))
     run = run_record(model_args, data_args, tuning, config, text_model_id, corpora)
+    if model_args.start_from is not None:
+        check_same_input(run, model_args.start_from)
     if checkpoint is not None:
         check_same_run(run, checkpoint)
     goes_on = (config.resume_from_checkpoint or "").lower() in ("true", "auto") and not config.overwrite_output_dir
@@ -192,10 +201,15 @@ def train(
     trained_for = trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     eval_loss = None if eval_records is None else _eval_loss(trainer)
     truncated_reports = collator.truncated_reports
-    trainer.save_model()
     # Where weights are spread over processes, a forward takes all of them.
     checked = [records[index] for index in range(min(_CHECKED_RECORDS, len(records)))]
     check = check_logits(without_adapter(trainer.model), collator(checked), [row["id"] for row in checked])
+    if not check.tensors["logits"].isfinite().all():  # the last update's loss was that of the weights before it
+        raise FloatingPointError(
+            f"the trained model's logits are NaN or infinite: it is not saved, checkpoints in {output_dir} stay; a "
+            "lower --learning_rate or --bf16 false may help"
+        )
+    trainer.save_model()
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     result = TrainingResult(
         folder=output_dir,
@@ -256,7 +270,7 @@ def _lengths(records: datasets.Dataset, processor: ECGProcessor, config: Trainin
 
 def _eval_loss(trainer: ReportTrainer) -> float:
     """Of the weights that the trainer now holds."""
-    if trainer.args.load_best_model_at_end and trainer.state.best_metric is not None:
+    if trainer.args.load_best_model_at_end and trainer.state.best_model_checkpoint is not None:
         if trainer.args.metric_for_best_model in ("loss", "eval_loss"):
             return trainer.state.best_metric
     else:

@@ -38,13 +38,19 @@ def parse_stages(new_parser: Callable[[], HfArgumentParser], argv: Sequence[str]
     Raises:
         ValueError, OSError, yaml.YAMLError: the recipe cannot be read, or `stages` is not such a list.
     """
-    argv = list(argv)
+    # TRL's parser takes the file as an argument of its own alone.
+    argv = [part for option in argv for part in (option.split("=", 1) if option.startswith("--config=") else [option])]
     recipe, path = {}, None
-    if "--config" in argv[:-1]:
+    if "--config" in argv:
         position = argv.index("--config")
+        if position + 1 == len(argv):
+            raise ValueError("--config: expected a recipe's file behind it")
         path = Path(argv[position + 1])
         with open(path, encoding="utf-8") as file:  # an open file, so that YAML's errors name it
-            recipe = yaml.safe_load(file)
+            try:
+                recipe = yaml.safe_load(file)
+            except UnicodeDecodeError as error:
+                raise ValueError(f"{path}: a recipe is text in UTF-8 ({error})") from error
     if not isinstance(recipe, dict) or _STAGES not in recipe:
         return [Stage("", new_parser().parse_args_and_config(args=argv))]
     stages = recipe.pop(_STAGES)
@@ -73,8 +79,8 @@ def _check(stages: Any, path: Path | None) -> None:
             raise ValueError(f"{path}: a stage has the name {name!r}; expected letters, digits and _")
     if len(set(names)) != len(names):
         raise ValueError(f"{path}: the names of the stages are {names}; expected each once")
-    for stage in stages:
-        if taken := {"output_dir", "start_from"} & stage.keys():
+    for number, stage in enumerate(stages):
+        if taken := {"output_dir", "start_from", *(["encoder"] if number else [])} & stage.keys():
             raise ValueError(
                 f"{path}, stage {stage['name']}: found {', '.join(sorted(taken))}; a stage begins with the weights of "
                 "the one before it, and the last one writes into the recipe's output_dir"

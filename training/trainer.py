@@ -1,5 +1,6 @@
 """TRL's `SFTTrainer`, writing folders that load by themselves and ending at a loss that is no number."""
 
+import math
 import shutil
 import signal
 import threading
@@ -12,6 +13,7 @@ import torch
 from safetensors import SafetensorError
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 from torch.distributed.fsdp import FSDPModule
+from torch.distributed.tensor import DTensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import ProgressCallback
@@ -75,12 +77,30 @@ class ReportTrainer(SFTTrainer):
         """Train.
 
         Raises:
-            FloatingPointError: where the loss is NaN or infinite.
+            FloatingPointError: where the loss or its gradient is NaN or infinite.
             OSError: where a checkpoint cannot be written.
             TrainingStopped: where SIGTERM or Ctrl+C ended it, after the update and with a checkpoint.
         """
         with self.stop_on_signal:
             return super().train(*args, **kwargs)
+
+    def _init_training_state(
+        self,
+        max_steps: int,
+        num_update_steps_per_epoch: int,
+        num_train_epochs: int,
+        resume_from_checkpoint: str | None,
+        trial: Any,
+    ) -> tuple[int, int]:
+        progress = super()._init_training_state(
+            max_steps, num_update_steps_per_epoch, num_train_epochs, resume_from_checkpoint, trial
+        )
+        if resume_from_checkpoint is not None:
+            # Its state names the best checkpoint where that was; the folder of both may have moved since.
+            best = Path(resume_from_checkpoint).with_name(f"checkpoint-{self.state.best_global_step}")
+            if best.is_dir():
+                self.state.best_model_checkpoint = str(best)
+        return progress
 
     def _prepare_for_training(self, *args, **kwargs) -> tuple[torch.nn.Module, DataLoader]:
         prepared = super()._prepare_for_training(*args, **kwargs)
@@ -249,12 +269,29 @@ class ReportTrainer(SFTTrainer):
         """
         loss = super().training_step(*args, **kwargs)
         if in_any_process(not torch.isfinite(loss)):
-            found = loss.item() if not torch.isfinite(loss) else "NaN or infinite in another process"
-            raise FloatingPointError(
-                f"the loss became {found} in update {self.state.global_step + 1}: nothing is saved of it, "
-                f"earlier checkpoints in {self.args.output_dir} stay; a lower --learning_rate or --bf16 false may help"
+            raise self._diverged(
+                "loss", loss.item() if not torch.isfinite(loss) else "NaN or infinite in another process"
             )
         return loss
+
+    def _get_grad_norm(self, *args, **kwargs) -> torch.Tensor | float | None:
+        """The norm over all processes, before the update.
+
+        Raises:
+            FloatingPointError: where it is NaN or infinite: the weights would be, and a checkpoint of them, before a
+                loss says so. With `--fp16` torch leaves out such an update by itself.
+        """
+        norm = super()._get_grad_norm(*args, **kwargs)
+        norm = norm.full_tensor() if isinstance(norm, DTensor) else norm
+        if norm is not None and self.accelerator.scaler is None and not math.isfinite(norm):
+            raise self._diverged("norm of the gradient", float(norm))
+        return norm
+
+    def _diverged(self, what: str, found: object) -> FloatingPointError:
+        return FloatingPointError(
+            f"the {what} became {found} in update {self.state.global_step + 1}: nothing is saved of it, "
+            f"earlier checkpoints in {self.args.output_dir} stay; a lower --learning_rate or --bf16 false may help"
+        )
 
 
 class LossProgress(ProgressCallback):
@@ -287,7 +324,7 @@ class TimeLimit(TrainerCallback):
         self.deadline = time.monotonic() + 60 * self.minutes
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        if time.monotonic() > self.deadline:
+        if in_any_process(time.monotonic() > self.deadline):  # or one would end while the others wait for it
             control.should_training_stop = True
 
 

@@ -26,7 +26,7 @@ from modeling_meit import ECGLlamaForCausalLM
 from tests.modeling.tiny import tiny_model
 from training import distributed
 from training.checkpoints import checkpoints, defect, last_whole_checkpoint
-from training.trainer import ReportTrainer, StopOnSignal
+from training.trainer import ReportTrainer, StopOnSignal, TimeLimit
 
 from .forked import REPOSITORY, Processes, train
 from .tiny_run import WIDTHS, record, write_backbone, write_dataset
@@ -247,6 +247,24 @@ def test_sigterm_to_one_process_saves_and_ends_both_and_they_go_on(processes, re
         pytest.skip("this release of transformers cannot read an optimizer back into several CPU processes")
     assert codes == [0, 0], log.read_text()[-3000:]
     assert checkpoints(output)[-1].name == "checkpoint-10"
+
+
+def train_until_one_process_finds_the_time_over(argv, environment):
+    """Train; the time is over for the second process after the first update, and never for the first process."""
+
+    def begin(limit, *args, **kwargs):
+        limit.deadline = -1.0 if environment["RANK"] == "1" else float("inf")
+
+    TimeLimit.on_train_begin = begin
+    train(argv, environment)
+
+
+def test_a_time_limit_ends_both_after_the_same_update(processes, recipe, tmp_path):
+    output, log = tmp_path / "run", tmp_path / "log"
+    argv = ["--config", str(recipe), "--output_dir", str(output), "--encoder_norm", "group", "--max_train_minutes", "1"]
+    codes = ends(processes.start_pair(argv, log, free_port(), train_until_one_process_finds_the_time_over))
+    assert codes == [0, 0], log.read_text()[-3000:]
+    assert "1 updates of " in log.read_text()
 
 
 def train_and_stop_in_update_7(argv, environment):

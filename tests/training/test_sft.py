@@ -217,6 +217,16 @@ def test_resuming_another_run_is_refused(backbone, dataset, folder, result):
         run(backbone, dataset, folder / "other", resume_from_checkpoint=checkpoint, per_device_train_batch_size=4)
 
 
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [({"max_length": 300}, r"data\.max_length: 1024 then, 300 now"), ({"optim": "sgd"}, r"optimisation\.optim: ")],
+)
+def test_what_else_would_change_the_run_is_refused(backbone, dataset, folder, result, option, message):
+    checkpoint = str(result.folder / "checkpoint-3")
+    with pytest.raises(ValueError, match=message):
+        run(backbone, dataset, folder / "other", resume_from_checkpoint=checkpoint, **option)
+
+
 def test_earlier_checkpoints_are_not_mixed_in(backbone, dataset, result):
     with pytest.raises(ValueError, match="--overwrite_output_dir"):
         run(backbone, dataset, result.folder)
@@ -268,6 +278,29 @@ def test_a_loss_that_is_no_number_ends_the_run_and_keeps_the_checkpoint(backbone
     output = folder / "diverging"
     with pytest.raises(FloatingPointError, match="loss became"):
         run(backbone, dataset, output, learning_rate=1e30, save_steps=1, max_grad_norm=0.0)
+    assert not (output / "adapter_model.safetensors").exists()
+
+
+def test_a_gradient_that_is_no_number_ends_the_run_before_a_checkpoint_of_it(backbone, dataset, folder, monkeypatch):
+    training_step = ReportTrainer.training_step
+
+    def spoilt(self, model, *args, **kwargs):
+        loss = training_step(self, model, *args, **kwargs)  # a number
+        if self.state.global_step == 2:
+            next(weight for weight in model.parameters() if weight.grad is not None).grad[0] = float("nan")
+        return loss
+
+    monkeypatch.setattr(ReportTrainer, "training_step", spoilt)
+    output = folder / "spoilt"
+    with pytest.raises(FloatingPointError, match="norm of the gradient became nan in update 3"):
+        run(backbone, dataset, output, save_steps=1)
+    assert [path.name for path in checkpoints(output)] == ["checkpoint-1", "checkpoint-2"]
+
+
+def test_weights_that_the_last_update_ruined_are_not_written(backbone, dataset, folder):
+    output = folder / "ruined"
+    with pytest.raises(FloatingPointError, match="logits are NaN or infinite: it is not saved"):
+        run(backbone, dataset, output, learning_rate=1e30, max_steps=1, warmup_steps=0, save_strategy="no")
     assert not (output / "adapter_model.safetensors").exists()
 
 

@@ -3,10 +3,12 @@
 import json
 
 import pytest
+import torch
 import yaml
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 import train_sft
+from modeling_meit import ECGEncoder, ECGEncoderConfig
 from training.stages import parse_stages
 
 from .tiny_run import WIDTHS, record, write_backbone, write_dataset
@@ -61,6 +63,8 @@ def test_a_recipe_without_stages_is_one(tmp_path, settings):
     [stage] = parse_stages(train_sft._parser, ["--max_steps", "5", "--config", str(path)])
     assert stage.name == ""
     assert stage.arguments[3].max_steps == 5
+    [stage] = parse_stages(train_sft._parser, [f"--config={path}", "--max_steps=6"])
+    assert stage.arguments[3].max_steps == 6
     [stage] = parse_stages(train_sft._parser, [])
     assert stage.arguments[1].dataset == ["meit-ecg"]
 
@@ -100,6 +104,7 @@ def test_each_stage_begins_where_the_one_before_ended(tmp_path, settings, capsys
         ([{"name": "../x"}], "a stage has the name '../x'"),
         ([{"name": "a"}, {"name": "a"}], "expected each once"),
         ([{"name": "a", "output_dir": "elsewhere"}], "stage a: found output_dir"),
+        ([{"name": "a", "encoder": "file"}, {"name": "b", "encoder": "file"}], "stage b: found encoder"),
         ([{"name": "a", "tunning": "lora"}], "stage a: Unknown arguments"),
         ([{"name": "a", "per_device_batch": 1}], "per_device_batch"),
     ],
@@ -110,6 +115,38 @@ def test_a_wrong_stage_is_named(tmp_path, settings, capsys, stages, message):
     error = capsys.readouterr().err
     assert message in error
     assert str(path) in error
+
+
+def test_the_first_stage_alone_takes_the_encoder_from_a_file(tmp_path, settings, capsys):
+    torch.manual_seed(7)
+    encoder = ECGEncoder(ECGEncoderConfig(widths=WIDTHS))
+    save_file(encoder.state_dict(), tmp_path / "encoder.safetensors")
+    path = recipe(tmp_path, settings, [stage | {"learning_rate": 0.0} for stage in ALIGN_THEN_LORA])
+    assert train_sft.main(["--config", str(path), "--encoder", str(tmp_path / "encoder.safetensors")]) == 0
+    assert capsys.readouterr().out.count("encoder.safetensors: ") == 1
+    weights = load_file(tmp_path / "run" / "adapter_model.safetensors")
+    for name, weight in encoder.named_parameters():
+        assert weights[f"base_model.model.model.ecg_encoder.{name}"].equal(weight), name
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "message"),
+    [
+        ({"tuning": "full"}, {"tuning": "lora"}, "tuning lora cannot begin with the weights of the stage before"),
+        ({"tuning": "lora"}, {"tuning": "encoder"}, "whose tuning is lora; expected encoder there, or the same"),
+        ({"tuning": "lora"}, {"tuning": "dora"}, "tuning dora cannot begin"),
+        ({"lora_alpha": 4}, {"lora_alpha": 8}, "lora_alpha is 8; expected 4, as in the stage before"),
+    ],
+)
+def test_stages_that_cannot_follow_each_other_are_refused_before_the_first(
+    tmp_path, settings, capsys, first, second, message
+):
+    path = recipe(tmp_path, settings, [{"name": "first", **first}, {"name": "second", **second}])
+    assert train_sft.main(["--config", str(path)]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: stage second: ")
+    assert message in error
+    assert not (tmp_path / "run").exists()
 
 
 def test_an_error_names_the_stage(tmp_path, settings, capsys):

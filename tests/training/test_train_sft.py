@@ -12,6 +12,7 @@ import training.sft
 from dataset_builder.instructions import instruction_for
 from processing import ECGDataCollator, ECGFeatureExtractor, ECGProcessor
 from training.arguments import TrainingConfig, TuningArguments
+from training.stages import parse_stages
 
 from .tiny_run import WIDTHS, record, write_backbone, write_dataset
 
@@ -95,6 +96,9 @@ def test_what_is_wrong_is_said(recipe, capsys, tmp_path, options, status, messag
         (["--num_ecg_tokens", "2"], 'are of fusion "llava"; found "concat"'),
         (["--ecg_scaling", "log"], "scaling is 'log'"),
         (["--text_dtype", "int8"], "text_dtype is 'int8'"),
+        (["--max_train_records", "0"], "max_train_records is 0; expected at least 1"),
+        (["--max_eval_records", "-1"], "max_eval_records is -1; expected at least 1"),
+        (["--sample_reports", "-1"], "sample_reports is -1; expected at least 0"),
     ],
 )
 def test_options_are_checked_before_anything_is_removed_or_unpacked(
@@ -109,11 +113,30 @@ def test_options_are_checked_before_anything_is_removed_or_unpacked(
     assert checkpoint.is_dir()
 
 
+def test_a_recipe_may_give_one_value_where_several_can_be(recipe, tmp_path):
+    several = {"encoder_widths": 8, "fusion_layers": 1, "mixture_weights": 1, "lora_target_modules": "q_proj"}
+    several |= {"dataset": "a", "dataset_config": "x"}
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump({"bf16": False, "use_cpu": True, **several}))
+    with pytest.raises(ValueError, match="mixture_weights mixes several corpora, and there is one"):
+        parse_stages(train_sft._parser, ["--config", str(tmp_path / "recipe.yaml")])
+    del several["mixture_weights"]
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump({"bf16": False, "use_cpu": True, **several}))
+    [stage] = parse_stages(train_sft._parser, ["--config", str(tmp_path / "recipe.yaml")])
+    model, data, tuning, _ = stage.arguments
+    assert (model.encoder_widths, model.fusion_layers, tuning.lora_target_modules) == ([8], [1], ["q_proj"])
+    assert data.corpora == [("a", "x")]
+
+
 def test_a_recipe_that_is_no_yaml_is_named(tmp_path, capsys):
     path = tmp_path / "broken.yaml"
     path.write_text("lora_r: [8\nseed: 1\n")
     assert train_sft.main(["--config", str(path)]) == 2
     assert str(path) in capsys.readouterr().err
+    path.write_bytes("# Überschrift\nseed: 1\n".encode("latin-1"))
+    assert train_sft.main(["--config", str(path)]) == 2
+    assert f"error: {path}: a recipe is text in UTF-8" in capsys.readouterr().err
+    assert train_sft.main(["--seed", "1", "--config"]) == 2
+    assert "error: --config: expected a recipe's file behind it" in capsys.readouterr().err
 
 
 def test_reports_cut_at_the_longest_sequence_are_counted_and_said(recipe, capsys, tmp_path):

@@ -100,6 +100,33 @@ def test_early_stopping_goes_on_counting_after_a_resumption(backbone, dataset, f
     assert not differ(adapter(resumed.folder), adapter(whole.folder))
 
 
+@pytest.mark.parametrize("lost", [False, True], ids=["moved", "lost"])
+def test_the_best_weights_after_a_resumption(backbone, dataset, folder, lost):
+    """They are found where the folder has moved; without them, the loss is that of the weights that are written."""
+    config = {"early_stopping_patience": 9, "max_steps": 3, "learning_rate": 3e-1, "resume_from_checkpoint": "auto"}
+    config |= {"eval_strategy": "steps", "eval_steps": 1, "save_strategy": "steps", "save_steps": 1}
+    early = run(backbone, dataset, folder / f"best-{lost}", **config)
+    (early.folder / "training_run.json").unlink()  # as a kill behind the last update leaves it
+    output = early.folder.rename(folder / f"best-{lost}-moved")
+    state = json.loads((output / "checkpoint-3" / "trainer_state.json").read_text())
+    best, written = state["best_global_step"], 3 if lost else state["best_global_step"]
+    assert best < 3
+    if lost:
+        shutil.rmtree(output / f"checkpoint-{best}")
+    later = run(backbone, dataset, output, **config)
+    assert later.resumed_from == output / "checkpoint-3"
+    assert not differ(adapter(output), adapter(output / f"checkpoint-{written}"))
+    losses = {entry["step"]: entry["eval_loss"] for entry in state["log_history"] if "eval_loss" in entry}
+    assert later.eval_loss == pytest.approx(losses[written], rel=1e-5)
+
+
+def test_a_patience_of_none_is_refused(backbone, dataset, folder):
+    """It would end the run before its first update."""
+    every = {"eval_strategy": "steps", "eval_steps": 1, "save_strategy": "steps", "save_steps": 1}
+    with pytest.raises(ValueError, match="early_stopping_patience is 0; expected at least 1"):
+        run(backbone, dataset, folder / "refused", early_stopping_patience=0, **every)
+
+
 @pytest.mark.parametrize("option", [{"early_stopping_patience": 1}, {"sample_reports": 1}])
 def test_what_needs_evaluations_is_refused_without_them(backbone, dataset, folder, option):
     with pytest.raises(ValueError, match="expected --eval_split, and an --eval_strategy other than no"):

@@ -209,6 +209,28 @@ def test_weights_that_have_no_place_are_refused(results, backbone, dataset, fold
     assert start in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("changes", "tuning_changes", "message"),
+    [
+        ({"ecg_scaling": "zscore"}, {}, "its ecg_scaling is 'minmax'; expected 'zscore'"),
+        ({"text_model_id": "someone/other-llama"}, {}, "its text_model is 'someone/tiny-llama'; expected 'someone/oth"),
+        ({}, {"lora_alpha": 16}, "its lora_alpha is 8; expected 16"),
+    ],
+)
+def test_weights_of_the_same_shapes_with_another_meaning_are_refused(
+    results, backbone, dataset, folder, changes, tuning_changes, message
+):
+    earlier = results("lora")
+    model, data, tuning, config = options(
+        backbone, dataset, folder / "refused", {"start_from": str(earlier.folder)}, max_steps=1
+    )
+    for arguments, values in ((model, changes), (tuning, tuning_changes)):
+        for name, value in values.items():
+            setattr(arguments, name, value)
+    with pytest.raises(ValueError, match=message):
+        train(model, data, tuning, config)
+
+
 def test_a_folder_that_training_did_not_write_is_refused(backbone, dataset, folder, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no config\.json"):
         tuned(backbone, dataset, folder / "refused", "lora", {"start_from": str(tmp_path)})
