@@ -220,8 +220,8 @@ class TrainingConfig(SFTConfig):
     ddp_timeout: int = field(
         default=14_400,
         metadata={
-            "help": "Seconds that processes wait for one another. One of them writes the dataset's cache and checks its "
-            "recordings first, which takes a while for all of MIMIC-IV-ECG."
+            "help": "Seconds that processes wait for one another. One of them writes the dataset's cache and checks "
+            "its recordings first, which takes a while for all of MIMIC-IV-ECG."
         },
     )
     logging_nan_inf_filter: bool = field(
