@@ -54,6 +54,8 @@ def main(argv: list[str] | None = None) -> int:
             if stage.name:
                 print(f"stage {number} of {len(stages)}, {stage.name}:")
             print(_told(result))
+    # Processes that end with connections open may abort although all is written.
+    PartialState().destroy_process_group()
     return 0
 
 
