@@ -216,7 +216,7 @@ def test_a_checkpoint_without_statistics_starts_with_none(tmp_path):
     save_file(
         {name: tensor for name, tensor in weights.items() if "running" not in name}, tmp_path / "model.safetensors"
     )
-    loaded = ECGLlamaForCausalLM.from_pretrained(tmp_path)
+    loaded, _ = ECGLlamaForCausalLM.from_pretrained(tmp_path, output_loading_info=True)
     for part in ("ecg_encoder.bn1", "ecg_encoder.layer3.0.downsample.1", "ecg_projector.norm"):
         norm = loaded.model.get_submodule(part)
         assert torch.equal(norm.weight, model.model.get_submodule(part).weight)
