@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 import train_sft
-from training.trainer import TrainingStopped
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -20,11 +19,7 @@ def train(argv: Sequence[str], environment: dict[str, str]) -> None:
     with open(environment["LOG"], "a", encoding="utf-8") as log:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
-    try:
-        sys.exit(train_sft.main(list(argv)))
-    except TrainingStopped as stop:
-        print(stop, file=sys.stderr)
-        sys.exit(stop.exit_code)
+    sys.exit(train_sft.main(list(argv)))
 
 
 class Processes:

@@ -103,10 +103,7 @@ def alone(recipe, folder):
         if options not in outputs:
             outputs[options] = folder / f"alone-{len(outputs)}"
             command = ["--config", str(recipe), "--output_dir", str(outputs[options])]
-            threads = torch.get_num_threads()
-            torch.set_num_threads(1)
             assert train_sft.main([*command, "--per_device_train_batch_size", "4", *options]) == 0
-            torch.set_num_threads(threads)
         return outputs[options]
 
     return run

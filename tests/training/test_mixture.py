@@ -11,16 +11,11 @@ from training.arguments import DataArguments
 from training.mixture import load_corpora, mix
 from training.sft import train
 
-from .tiny_run import FEATURES, options, record, run, write_backbone, write_dataset
+from .tiny_run import FEATURES, options, record, run, write_dataset
 
 
 def rows(corpus, numbers):
     return [record(number) | {"id": f"{corpus}-{number}", "corpus": corpus} for number in numbers]
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("mixture")
 
 
 @pytest.fixture(scope="module")
@@ -116,11 +111,6 @@ def test_corpora_pair_datasets_with_configs():
     assert DataArguments(dataset_config=["x", "y"]).corpora == [("meit-ecg", "x"), ("meit-ecg", "y")]
     assert DataArguments(dataset=["a", "b"]).corpora == [("a", None), ("b", None)]
     assert DataArguments(dataset=["a", "b"], dataset_config=["x", "y"]).corpora == [("a", "x"), ("b", "y")]
-
-
-@pytest.fixture(scope="module")
-def backbone(folder):
-    return write_backbone(folder / "backbone")
 
 
 def test_a_run_on_two_corpora(backbone, large, small, folder):

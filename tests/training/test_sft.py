@@ -22,26 +22,7 @@ from training.logits_check import CHECK_FILE
 from training.sft import train
 from training.trainer import ReportTrainer
 
-from .tiny_run import WIDTHS, options, record, run, write_backbone, write_dataset
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Sums in one order: an equal run gives equal bits."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("training")
-
-
-@pytest.fixture(scope="module")
-def backbone(folder):
-    return write_backbone(folder / "backbone")
+from .tiny_run import WIDTHS, options, record, run, write_dataset
 
 
 @pytest.fixture(scope="module")

@@ -22,25 +22,7 @@ from training.length_grouping import SeededLengthGroupedSampler, report_lengths
 from training.sft import train
 from training.trainer import ReportTrainer
 
-from .tiny_run import options, record, run, write_backbone, write_dataset
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("options")
-
-
-@pytest.fixture(scope="module")
-def backbone(folder):
-    return write_backbone(folder / "backbone")
+from .tiny_run import options, record, run, write_dataset
 
 
 @pytest.fixture(scope="module")

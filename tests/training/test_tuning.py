@@ -22,19 +22,6 @@ MODES = ("lora", "dora", "qlora", "full", "encoder")
 PARTS = ("lora_A", "lora_B", "lora_magnitude_vector", "ecg_encoder", "ecg_projector", "language_model")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("tuning")
-
-
 @pytest.fixture(scope="module")
 def backbone(folder):
     return write_family(folder / "backbone", "llama", **WIDE)

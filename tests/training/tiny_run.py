@@ -11,7 +11,8 @@ from dataset_builder.columns import features
 from tests.modeling.families import SEQ2SEQ, text_config
 from tests.processing.synthetic import make_ecg, make_tokenizer
 from training.arguments import DataArguments, ModelArguments, TrainingConfig, TuningArguments
-from training.sft import TrainingResult, train
+from training.result import TrainingResult
+from training.sft import train
 
 REPORTS = ("Sinus rhythm. Normal ECG.", "Atrial fibrillation, rate 90 per minute.")
 WIDTHS = [8, 8, 16, 16]
