@@ -10,7 +10,8 @@ from trl import TrlParser
 
 from training.arguments import DataArguments, ModelArguments, TrainingConfig, TuningArguments
 from training.earlier_run import check_order
-from training.sft import TrainingResult, check_options, train
+from training.result import TrainingResult
+from training.sft import check_options, train
 from training.stages import Stage, parse_stages
 from training.trainer import TrainingStopped
 

@@ -148,10 +148,11 @@ def check_same_run(record: dict, checkpoint: str | os.PathLike) -> None:
         raise ValueError(f"{checkpoint} is of another run:\n  " + "\n  ".join(differences))
 
 
-def has_finished(record: dict, folder: str | os.PathLike) -> bool:
-    """Whether `folder` holds the result of this very run, length included, to its end."""
+def outcome_of(record: dict, folder: str | os.PathLike) -> dict[str, Any] | None:
+    """The outcome of this very run, length included, where `folder` holds its result; None where it does not."""
     try:
         earlier = read_run_record(folder)
     except ValueError:
-        return False
-    return "outcome" in earlier and all(earlier.get(part) == record[part] for part in (*_MUST_AGREE, "length"))
+        return None
+    is_same = all(earlier.get(part) == record[part] for part in (*_MUST_AGREE, "length"))
+    return earlier.get("outcome") if is_same else None

@@ -1,7 +1,6 @@
 """The training run: language model and ECG encoder in, a loadable folder out."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import datasets
@@ -25,7 +24,8 @@ from .length_grouping import report_lengths
 from .logits_check import check_logits, write_check_logits
 from .loss_curve import write_loss_curve
 from .mixture import CorpusRecords, load_corpora, mix
-from .run_record import check_same_run, has_finished, read_run_record, run_record, write_run_record
+from .result import TrainingResult
+from .run_record import check_same_run, outcome_of, run_record, write_run_record
 from .starting_model import encoder_config, starting_model, text_dtype
 from .trainer import ReportTrainer
 from .tuning import check_tuning, without_adapter
@@ -34,57 +34,6 @@ _CHECKED_RECORDS = 2
 _LAST_LOSSES = 10
 _MEASURED_RECORDS = 128
 _MEASURED_AT_ONCE = 32
-# What of a result `training_run.json` keeps.
-_OUTCOME = ("updates", "train_loss", "eval_loss", "seconds", "trainable_parameters", "truncated_reports")
-
-
-@dataclass(frozen=True)
-class TrainingResult:
-    """What a run wrote and how it went.
-
-    Attributes:
-        folder: the folder that `from_pretrained` loads: an adapter, or with "full" all weights.
-        resumed_from: the checkpoint that the run went on from, if any.
-        skipped_checkpoints: defects of the checkpoints that were passed over.
-        encoder_weights: what of a weights file for the encoder found its place, if one was given.
-        corpora: the training records, with what was left out of them.
-        truncated_reports: how often this process cut a report at the longest sequence; one that is read again,
-            in another epoch or evaluation, counts again.
-        updates: number of optimizer updates, those before a resumption included.
-        train_loss: mean of the last ten losses that were logged, nats per report token; None where none was.
-        eval_loss: loss on the evaluation split of the weights that were written, or None.
-        seconds: duration of this process' training.
-        trainable_parameters: how many numbers were trained.
-        was_finished: whether an earlier process had finished this very run, so that nothing was done.
-    """
-
-    folder: Path
-    resumed_from: Path | None
-    skipped_checkpoints: list[str]
-    encoder_weights: str | None
-    corpora: list[CorpusRecords]
-    truncated_reports: int
-    updates: int
-    train_loss: float | None
-    eval_loss: float | None
-    seconds: float
-    trainable_parameters: int
-    was_finished: bool = False
-
-    @property
-    def records(self) -> int:
-        """Number of usable training records."""
-        return sum(len(corpus.records) for corpus in self.corpora)
-
-    @property
-    def skipped_records(self) -> int:
-        """Number of training records left out because their report is empty."""
-        return sum(corpus.without_report for corpus in self.corpora)
-
-    @property
-    def broken_records(self) -> dict[str, str]:
-        """Id -> what is wrong, of the training records left out because their recording is broken."""
-        return {record_id: reason for corpus in self.corpora for record_id, reason in corpus.broken.items()}
 
 
 def check_options(model: ModelArguments, data: DataArguments, tuning: TuningArguments, config: TrainingConfig) -> None:
@@ -156,8 +105,8 @@ def train(
     if checkpoint is not None:
         check_same_run(run, checkpoint)
     goes_on = (config.resume_from_checkpoint or "").lower() in ("true", "auto") and not config.overwrite_output_dir
-    if goes_on and has_finished(run, output_dir):
-        return _finished_result(output_dir, corpora)
+    if goes_on and (outcome := outcome_of(run, output_dir)) is not None:
+        return TrainingResult.of_finished_run(output_dir, corpora, outcome)
 
     model, encoder_report = starting_model(
         text_model, text_model_id, model_args, tuning, config, _ecg_batches(records, feature_extractor)
@@ -227,8 +176,7 @@ def train(
     if trainer.is_world_process_zero():
         write_check_logits(check, output_dir)
         write_loss_curve(trainer.state.log_history, output_dir)
-        outcome = {"outcome": {name: getattr(result, name) for name in _OUTCOME}}
-        write_run_record(run | _carbon(trainer) | outcome, output_dir)
+        write_run_record(run | _carbon(trainer) | {"outcome": result.outcome}, output_dir)
     return result
 
 
@@ -286,16 +234,3 @@ def _carbon(trainer: ReportTrainer) -> dict[str, dict]:
         if isinstance(callback, CodeCarbonCallback) and callback.tracker is not None:
             return {"carbon": {"kg_co2e": callback.tracker.final_emissions, "source": "codecarbon"}}
     return {}
-
-
-def _finished_result(folder: Path, corpora: list[CorpusRecords]) -> TrainingResult:
-    outcome = {name: read_run_record(folder)["outcome"].get(name) for name in _OUTCOME}
-    return TrainingResult(
-        folder=folder,
-        resumed_from=None,
-        skipped_checkpoints=[],
-        encoder_weights=None,
-        corpora=corpora,
-        was_finished=True,
-        **outcome,
-    )
