@@ -5,7 +5,6 @@ shards/train-00003.json       what is in them and what was left out; written las
 """
 
 import gc
-import hashlib
 import json
 import os
 import re
@@ -18,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from dataset_builder.corpus import Corpus, Entry
+from dataset_builder.digest import sha256_of
 from dataset_builder.dropped_records import DroppedRecord
 from dataset_builder.errors import DatasetBuildError, RecordError
 from dataset_builder.parquet_shard import ROWS_PER_GROUP, write_shard
@@ -163,7 +163,7 @@ def find_finished(
             found = FinishedShard(**found)
             if found.name != shard.name or parquet.stat().st_size != found.bytes:
                 continue
-            if compare_content and _sha256(parquet) != found.sha256:
+            if compare_content and sha256_of(parquet) != found.sha256:
                 continue
             finished[shard.name] = found
         except (OSError, ValueError, TypeError, KeyError):
@@ -197,11 +197,6 @@ def remove_unfinished(folder: str | os.PathLike) -> None:
     for path in Path(folder).iterdir():
         if re.fullmatch(r".+\.\d+\.part", path.name):
             path.unlink()
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _paths(folder: str | os.PathLike, shard: Shard) -> tuple[Path, Path]:

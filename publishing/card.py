@@ -62,7 +62,7 @@ def model_card(
     data = [corpus for stage in runs for corpus in _training_data(stage)]
     is_encoder_decoder = "AutoModelForSeq2SeqLM" in config["auto_map"]
     values = {
-        "metadata": _metadata(run, repo_id, base_model, is_adapter, license_name, language, data, results),
+        "metadata": _metadata(runs, repo_id, base_model, is_adapter, license_name, language, data, results),
         "repo_id": repo_id,
         "auto_class": "AutoModelForSeq2SeqLM" if is_encoder_decoder else "AutoModelForCausalLM",
         # Where the report begins in what is generated: the decoder of an encoder-decoder does not repeat the prompt.
@@ -91,7 +91,7 @@ def model_card(
 
 
 def _metadata(
-    run: dict,
+    runs: list[dict],
     repo_id: str,
     base_model: str | None,
     is_adapter: bool,
@@ -115,7 +115,7 @@ def _metadata(
         "datasets": list(dict.fromkeys(datasets)) or None,
         "tags": list(dict.fromkeys([*TAGS, *configs])),
         "metrics": list(dict.fromkeys(evaluation.metric_type for evaluation in evaluations)) or None,
-        "co2_eq_emissions": _carbon_metadata([_part(stage, "carbon") for stage in _runs(run)]),
+        "co2_eq_emissions": _carbon_metadata([_part(stage, "carbon") for stage in runs]),
     }
     if evaluations:
         facts |= {"model_name": repo_id.rpartition("/")[2], "eval_results": evaluations}

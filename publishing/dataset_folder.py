@@ -1,6 +1,5 @@
 """What of a folder that `meit-ecg build` wrote goes to the Hub: the card, and each config's shards and documents."""
 
-import hashlib
 import json
 from fnmatch import fnmatch
 from pathlib import Path
@@ -11,6 +10,7 @@ from huggingface_hub import DatasetCard
 
 from dataset_builder.croissant import CROISSANT, LICENCES
 from dataset_builder.dataset_folder import BUILD_REPORT, BUILD_REPORT_VERSION, CARD
+from dataset_builder.digest import sha256_of
 
 from .refusals import content_problems, link_problems
 from .upload import Upload, UploadFile, check_repo_id, refuse
@@ -103,9 +103,7 @@ def _shard_problems(folder: Path, config: str, report: dict) -> list[str]:
     for split, counts in report["splits"].items():
         for shard in counts["shards"]:
             path = folder / config / shard["file"]
-            with path.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-            if digest != shard["sha256"]:
+            if sha256_of(path) != shard["sha256"]:
                 problems.append(f"{config}/{shard['file']}: not the shard that the build wrote: build {config} anew")
                 continue
             try:

@@ -1,6 +1,5 @@
 """What of a trained folder goes to the Hub, after checks that a stranger's loading it depends on."""
 
-import hashlib
 import json
 from collections.abc import Sequence
 from fnmatch import fnmatch
@@ -11,6 +10,8 @@ import torch
 from huggingface_hub.utils import HFValidationError, validate_repo_id
 from safetensors import SafetensorError, safe_open
 from transformers.dynamic_module_utils import get_relative_imports
+
+from dataset_builder.digest import sha256_of
 
 from .benchmark_results import BenchmarkResults, read_results
 from .card import model_card
@@ -259,9 +260,5 @@ def _results(results: Sequence[str | Path], paths: dict[str, Path], repo_id: str
     """Results of this model, told by the digests of its weights."""
     if not results:
         return []
-    digests = {}
-    for name, path in paths.items():
-        if path.suffix == ".safetensors":
-            with path.open("rb") as file:
-                digests[name] = hashlib.file_digest(file, "sha256").hexdigest()
+    digests = {name: sha256_of(path) for name, path in paths.items() if path.suffix == ".safetensors"}
     return [read_results(path, digests, repo_id) for path in results]

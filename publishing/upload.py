@@ -114,8 +114,9 @@ def commit(upload: Upload, repo_id: str, private: bool = False, revision: str | 
             api.create_branch(repo_id, branch=revision, exist_ok=True, **where)
             where["revision"] = revision
         there = api.list_repo_files(repo_id, **where) if upload.replaces else []
-        _refuse_undescribed(upload, repo_id, there)
-        operations = [*_additions(upload), *_deletions(upload, there)]
+        stale = sorted(set(there) - {file.name for file in upload.files})
+        _refuse_undescribed(upload, repo_id, stale)
+        operations = [*_additions(upload), *_deletions(upload, stale)]
         return str(api.create_commit(repo_id, operations, commit_message=COMMIT_MESSAGE, **where).commit_url)
     except (HfHubHTTPError, HTTPError, OfflineModeIsEnabled, OSError) as error:
         raise UploadError(_reason(repo_id, error)) from error
@@ -126,19 +127,17 @@ def _additions(upload: Upload) -> Iterator[CommitOperationAdd]:
         yield CommitOperationAdd(file.name, file.content if isinstance(file.content, bytes) else str(file.content))
 
 
-def _deletions(upload: Upload, there: list[str]) -> Iterator[CommitOperationDelete]:
-    new = {file.name for file in upload.files}
-    for name in there:
-        if name not in new and any(fnmatch(name, pattern) for pattern in upload.replaces):
+def _deletions(upload: Upload, stale: list[str]) -> Iterator[CommitOperationDelete]:
+    for name in stale:
+        if any(fnmatch(name, pattern) for pattern in upload.replaces):
             yield CommitOperationDelete(name)
 
 
-def _refuse_undescribed(upload: Upload, repo_id: str, there: list[str]) -> None:
-    new = {file.name for file in upload.files}
-    lost = [name for name in there if name not in new and any(fnmatch(name, part) for part in upload.described)]
+def _refuse_undescribed(upload: Upload, repo_id: str, stale: list[str]) -> None:
+    lost = [name for name in stale if any(fnmatch(name, pattern) for pattern in upload.described)]
     if lost:
         raise UploadError(
-            f"{repo_id} holds {', '.join(sorted(lost))}, of which the new card would no longer speak: push a folder "
+            f"{repo_id} holds {', '.join(lost)}, of which the new card would no longer speak: push a folder "
             "that has these configs too, or delete them on the Hub first"
         )
 

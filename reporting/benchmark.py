@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from dataset_builder.digest import sha256_of
 from dataset_builder.instructions import INSTRUCTIONS_VERSION, instruction_for
 from evaluation import other_patients
 from evaluation.drafts_file import DraftsFile
@@ -120,8 +121,4 @@ def digest_of_ecgs(rows: Sequence[Mapping[str, Any]]) -> str:
 def fingerprint(model: str | Path) -> dict[str, Any]:
     """What tells one model from another: its name, and the contents of its weights where it is a folder."""
     files = sorted(Path(model).glob("*.safetensors")) if Path(model).is_dir() else []
-    digests = {}
-    for path in files:
-        with path.open("rb") as file:
-            digests[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
-    return {"name": str(model), "weights": digests}
+    return {"name": str(model), "weights": {path.name: sha256_of(path) for path in files}}
