@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from dataset_builder.dataset_folder import BUILD_REPORT
 from dataset_builder.records import load_records
 from evaluation import rouge_l_per_report
 from evaluation.drafts_file import read_drafts
@@ -30,13 +31,12 @@ def main(argv: list[str] | None = None) -> int:
     """Build, train, draft, score, and write runs/quickstart/index.html; 0, or the exit status of a failed step."""
     argparse.ArgumentParser(description=__doc__, epilog=DRAFT_NOTICE).parse_args(argv)
     os.chdir(REPOSITORY)
-    ptb_xl = Path(os.environ.get("MEIT_DATA", "../shared/data")) / "ptb-xl"
-    corpus = "ptb-xl" if ptb_xl.is_dir() else "simulated"
+    ptb_xl = ptb_xl_folder()
+    corpus, build = corpus_at_hand(ptb_xl)
     commands = []
     try:
-        if not (Path(DATASET) / corpus / "build_report.json").is_file():
-            source = ["--data-dir", str(ptb_xl)] if corpus == "ptb-xl" else ["--num-records", str(SIMULATED_RECORDS)]
-            commands.append(_run("build", corpus, *source, "--output", DATASET))
+        if not (Path(DATASET) / corpus / BUILD_REPORT).is_file():
+            commands.append(_run(*build, "--output", DATASET))
         commands.append(_run("train", "--config", RECIPE, "--dataset_config", corpus))
         (RUN / "quality" / DRAFTS).unlink(missing_ok=True)  # of the model that an earlier run trained
         where = ("--dataset", DATASET, "--dataset-config", corpus, "--limit", str(BENCHMARK_RECORDS))
@@ -51,6 +51,18 @@ def main(argv: list[str] | None = None) -> int:
     page = _write_page(corpus, commands)
     print(f"wrote {page}\n{DRAFT_NOTICE}")
     return 0
+
+
+def ptb_xl_folder() -> Path:
+    """Where PTB-XL's recordings are, if there are any: in the folder that `MEIT_DATA` names."""
+    return Path(os.environ.get("MEIT_DATA", "../shared/data")) / "ptb-xl"
+
+
+def corpus_at_hand(ptb_xl: Path) -> tuple[str, list[str]]:
+    """PTB-XL where its folder is there, else simulated ECGs; and the `meit-ecg` command that builds it."""
+    if ptb_xl.is_dir():
+        return "ptb-xl", ["build", "ptb-xl", "--data-dir", str(ptb_xl)]
+    return "simulated", ["build", "simulated", "--num-records", str(SIMULATED_RECORDS)]
 
 
 def _run(*arguments: str) -> str:

@@ -1,12 +1,12 @@
 """The dataset that benchmarks train on: of real recordings where there are some, of simulated ones otherwise."""
 
 import argparse
-import os
 import subprocess
 import sys
 from pathlib import Path
 
-SIMULATED_RECORDS = 480
+from dataset_builder.dataset_folder import BUILD_REPORT
+from quickstart import corpus_at_hand, ptb_xl_folder
 
 
 def add_dataset_argument(parser: argparse.ArgumentParser) -> None:
@@ -25,10 +25,8 @@ def built_corpus(folder: Path) -> str:
 
     PTB-XL where `MEIT_DATA` (default: ../shared/data) names a folder that holds ptb-xl/, else simulated ECGs.
     """
-    source = Path(os.environ.get("MEIT_DATA", "../shared/data"), "ptb-xl")
-    corpus = "ptb-xl" if source.is_dir() else "simulated"
-    if not (folder / corpus / "build_report.json").is_file():
-        options = ["--data-dir", str(source)] if source.is_dir() else ["--num-records", str(SIMULATED_RECORDS)]
-        command = [sys.executable, "-m", "meit_ecg", "build", corpus, *options, "--output", str(folder)]
+    corpus, build = corpus_at_hand(ptb_xl_folder())
+    if not (folder / corpus / BUILD_REPORT).is_file():
+        command = [sys.executable, "-m", "meit_ecg", *build, "--output", str(folder)]
         subprocess.run(command, check=True, stdout=sys.stderr)
     return corpus
