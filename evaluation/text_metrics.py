@@ -1,130 +1,151 @@
-"""How much a drafted report's wording resembles its reference: corpus BLEU-1 to BLEU-4 and ROUGE-L.
+"""How much a drafted report's wording resembles its reference: BLEU, METEOR, ROUGE, CIDEr-D and BERTScore.
 
 They compare words, not findings: "no ST elevation" and "ST elevation" differ by one word.
 """
 
-import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
-from rouge_score.rouge_scorer import RougeScorer
-from sacrebleu.metrics import BLEU
 
-MAX_ORDER = 4
+from .bertscore import Encoder, bertscore_per_report
+from .bleu import MAX_ORDER, bleu_counts_of_ngrams, bleu_from_counts, bleu_from_totals
+from .bootstrap import Statistic
+from .cider import cider_d_of_ngrams
+from .meteor import meteor_of_tokens
+from .ngrams import ngram_counts
+from .paper_compat import BATCH_SIZE, paper_compat_metrics
+from .rouge import rouge_per_report
+from .tokens import check_reports, tokenize_all
+
+MODES = ("standard", "paper_compat")
+# key of a figure -> its name in tables
+TITLES = {
+    "bleu_1": "BLEU-1",
+    "bleu_2": "BLEU-2",
+    "bleu_3": "BLEU-3",
+    "bleu_4": "BLEU-4",
+    "meteor": "METEOR",
+    "rouge_1": "ROUGE-1",
+    "rouge_2": "ROUGE-2",
+    "rouge_l": "ROUGE-L",
+    "cider_d": "CIDEr-D",
+    "bertscore_precision": "BERTScore precision",
+    "bertscore_recall": "BERTScore recall",
+    "bertscore_f1": "BERTScore F1",
+}
 
 
-class _Words:
-    """ROUGE's tokens: lower-cased runs of letters and digits.
+def scores_per_report(
+    drafts: Sequence[str],
+    references: Sequence[str],
+    *,
+    meteor: bool = True,
+    wordnet: str | Path | None = None,
+    bertscore: Encoder | None = None,
+) -> dict[str, np.ndarray]:
+    """The figures that are means over the reports, before the mean: all but BLEU, each float64 (reports,).
 
-    On ASCII text these are the tokens of rouge_score's own tokenizer. That one drops every other letter,
-    which would tear German or Swedish reports apart ("für" becomes "f", "r").
+    Arguments and errors are those of `text_metrics`.
     """
-
-    def tokenize(self, text: str) -> list[str]:
-        return re.findall(r"[^\W_]+", text.lower())
+    return _count(drafts, references, meteor, wordnet, bertscore)[1]
 
 
-def _check(drafts: Sequence[str], references: Sequence[str]) -> None:
-    if isinstance(drafts, str) or isinstance(references, str):
-        raise ValueError("drafts and references must be lists of reports, not one string")
-    if len(drafts) != len(references):
-        raise ValueError(f"{len(drafts)} drafts but {len(references)} references; each draft needs exactly one")
-    if not drafts:
-        raise ValueError("no reports to score: drafts and references are empty")
-    for kind, reports in (("draft", drafts), ("reference", references)):
-        for index, report in enumerate(reports):
-            if not isinstance(report, str):
-                raise ValueError(f"{kind} {index} is {type(report).__name__}, expected a string")
-    blank = [index for index, report in enumerate(references) if not report.strip()]
-    if blank:
-        raise ValueError(f"references {blank[:10]} ({len(blank)} in all) are empty; leave such records out")
+def _count(
+    drafts: Sequence[str],
+    references: Sequence[str],
+    meteor: bool,
+    wordnet: str | Path | None,
+    bertscore: Encoder | None,
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """`bleu_counts`, and the figures of each report."""
+    check_reports(drafts, references)
+    tokens = tokenize_all(drafts), tokenize_all(references)
+    scores = {"meteor": meteor_of_tokens(*tokens, wordnet)} if meteor else {}
+    scores |= rouge_per_report(drafts, references)
+    ngrams = list(ngram_counts(*tokens, MAX_ORDER))
+    scores["cider_d"] = cider_d_of_ngrams(ngrams)
+    if bertscore is not None:
+        scores |= bertscore_per_report(drafts, references, bertscore)
+    return bleu_counts_of_ngrams(ngrams), scores
 
 
-def bleu_counts(drafts: Sequence[str], references: Sequence[str]) -> np.ndarray:
-    """The counts that corpus BLEU is made of, one row per report.
+def text_metrics(
+    drafts: Sequence[str],
+    references: Sequence[str],
+    mode: str = "standard",
+    *,
+    meteor: bool = True,
+    wordnet: str | Path | None = None,
+    bertscore: Encoder | None = None,
+    batch_size: int = BATCH_SIZE,
+    truncate: Callable[[str], str] | None = None,
+) -> dict[str, float]:
+    """All figures of drafts against one reference each.
 
-    Rows may be summed over any selection of reports and given to `bleu_from_counts`, so that a bootstrap
-    counts n-grams once instead of once per resample.
-
-    Returns:
-        int64 (reports, 10): draft length, reference length, matched 1- to 4-grams, drafted 1- to 4-grams.
-    Raises:
-        ValueError: unequal lengths, no reports at all, or an empty reference. An empty draft is allowed
-            and matches nothing.
-    """
-    _check(drafts, references)
-    # effective_order only silences a warning here: the counts do not depend on it, and the score is unused.
-    scorer = BLEU(lowercase=True, max_ngram_order=MAX_ORDER, smooth_method="none", effective_order=True)
-    rows = []
-    for draft, reference in zip(drafts, references, strict=True):
-        score = scorer.sentence_score(draft, [reference])
-        rows.append([score.sys_len, score.ref_len, *score.counts, *score.totals])
-    return np.array(rows, dtype=np.int64)
-
-
-def bleu_from_counts(counts: np.ndarray) -> dict[str, float]:
-    """BLEU-1 to BLEU-4 of the reports whose rows of `bleu_counts` are given.
+    Standard: BLEU over the corpus, CIDEr-D with the document frequencies of the references, and means over the reports;
+    see `bleu`, `meteor_per_report`, `rouge_per_report`, `cider_d_per_report`, `bertscore_per_report`. Mode
+    `paper_compat`: see `paper_compat_metrics`.
 
     Args:
-        counts: int (reports, 10), one row per report; a row may occur more than once.
+        mode: "standard" or "paper_compat".
+        meteor: False leaves METEOR out, which needs WordNet.
+        wordnet: folder of WordNet 3.0; default: where `find_wordnet` finds it.
+        bertscore: adds BERTScore with this encoder.
+        batch_size, truncate: of `paper_compat` alone.
     Returns:
-        `{"bleu_1": ..., "bleu_4": ...}`, each in [0, 1].
+        `bleu_1` to `bleu_4`, `meteor`, `rouge_1`, `rouge_2`, `rouge_l` in [0, 1], `cider_d` in [0, 10], and with an
+        encoder `bertscore_precision`, `bertscore_recall`, `bertscore_f1` (at most 1; negative where worse than
+        unrelated reports).
+    Raises:
+        ValueError: an unknown mode, unequal lengths, no reports at all, a report that is no string, or an empty
+            reference. An empty draft is allowed and scores 0.
+        WordNetNotFoundError: no WordNet, and METEOR is not left out.
     """
-    draft_length, reference_length, *ngrams = (int(total) for total in np.asarray(counts).sum(axis=0))
-    matched, drafted = ngrams[:MAX_ORDER], ngrams[MAX_ORDER:]
-    return {
-        f"bleu_{order}": BLEU.compute_bleu(
-            matched[:order],
-            drafted[:order],
-            draft_length,
-            reference_length,
-            smooth_method="none",
-            max_ngram_order=order,
-        ).score
-        / 100
-        for order in range(1, MAX_ORDER + 1)
+    if mode not in MODES:
+        raise ValueError(f"mode {mode!r} is unknown; expected one of {', '.join(MODES)}")
+    if mode == "paper_compat":
+        return paper_compat_metrics(
+            drafts,
+            references,
+            batch_size=batch_size,
+            truncate=truncate,
+            meteor=meteor,
+            wordnet=wordnet,
+            bertscore=bertscore,
+        )
+    counts, scores = _count(drafts, references, meteor, wordnet, bertscore)
+    return {**bleu_from_counts(counts), **{name: float(values.mean()) for name, values in scores.items()}}
+
+
+def text_statistics(
+    drafts: Sequence[str],
+    references: Sequence[str],
+    *,
+    meteor: bool = True,
+    wordnet: str | Path | None = None,
+    bertscore: Encoder | None = None,
+) -> dict[str, Statistic]:
+    """The figures of `text_metrics` (standard) as functions of which reports are drawn, for a bootstrap.
+
+    Everything is counted once, here. CIDEr-D keeps the document frequencies of all references in every resample.
+
+    Arguments and errors are those of `text_metrics`.
+    Returns:
+        one function of the indices of reports (with repeats) per figure, under its name in tables ("BLEU-1", ...).
+        Of BERTScore only F1.
+    """
+    counts, scores = _count(drafts, references, meteor, wordnet, bertscore)
+    counts = counts.astype(np.float64)
+    statistics: dict[str, Statistic] = {
+        TITLES[name]: lambda indices, name=name: bleu_from_totals(_times_drawn(indices, len(counts)) @ counts)[name]
+        for name in ("bleu_1", "bleu_2", "bleu_3", "bleu_4")
     }
+    for name, values in scores.items():
+        if name not in ("bertscore_precision", "bertscore_recall"):
+            statistics[TITLES[name]] = lambda indices, values=values: float(values[indices].mean())
+    return statistics
 
 
-def bleu(drafts: Sequence[str], references: Sequence[str]) -> dict[str, float]:
-    """Corpus BLEU (Papineni et al. 2002) by sacrebleu, one reference per report.
-
-    BLEU-n = BP * exp(mean over k = 1..n of log p_k). p_k is the number of k-grams of the drafts that occur
-    in their own reference (each counted at most as often as there), divided by the number of k-grams in the
-    drafts, both summed over the corpus. BP = min(1, exp(1 - r / c)) with r and c the total length of the
-    references and of the drafts. Tokens: sacrebleu's "13a" on lower-cased text. No smoothing: a p_k of 0
-    makes BLEU-n 0.
-
-    Returns:
-        `{"bleu_1": ..., "bleu_2": ..., "bleu_3": ..., "bleu_4": ...}`, each in [0, 1].
-    Raises:
-        ValueError: unequal lengths, no reports at all, or an empty reference.
-    """
-    return bleu_from_counts(bleu_counts(drafts, references))
-
-
-def rouge_l_per_report(drafts: Sequence[str], references: Sequence[str]) -> list[float]:
-    """ROUGE-L F1 (Lin 2004) of each report by rouge_score, in [0, 1].
-
-    With L the length of the longest common subsequence of tokens, P = L / tokens of the draft and
-    R = L / tokens of the reference, F1 = 2PR / (P + R), and 0 where L is 0. Tokens: lower-cased runs of
-    letters and digits, without stemming.
-
-    Raises:
-        ValueError: unequal lengths, no reports at all, or an empty reference.
-    """
-    _check(drafts, references)
-    scorer = RougeScorer(["rougeL"], tokenizer=_Words())
-    return [
-        scorer.score(reference, draft)["rougeL"].fmeasure for draft, reference in zip(drafts, references, strict=True)
-    ]
-
-
-def rouge_l(drafts: Sequence[str], references: Sequence[str]) -> float:
-    """Mean of `rouge_l_per_report` over the reports, in [0, 1]."""
-    return float(np.mean(rouge_l_per_report(drafts, references)))
-
-
-def text_metrics(drafts: Sequence[str], references: Sequence[str]) -> dict[str, float]:
-    """`bleu_1` to `bleu_4` and `rouge_l` of drafts against their references, each in [0, 1]."""
-    return {**bleu(drafts, references), "rouge_l": rouge_l(drafts, references)}
+def _times_drawn(indices: np.ndarray, reports: int) -> np.ndarray:
+    return np.bincount(indices, minlength=reports).astype(np.float64)

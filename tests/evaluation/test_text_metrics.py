@@ -1,123 +1,97 @@
-"""BLEU and ROUGE-L against plain implementations written here from the definitions."""
+"""All figures together: their names, the two modes, and what a bootstrap draws from."""
 
-import math
-import re
-from collections import Counter
+import sys
 
 import numpy as np
 import pytest
-import sacrebleu
-from rouge_score.rouge_scorer import RougeScorer
 
-from evaluation import bleu, bleu_counts, bleu_from_counts, rouge_l, rouge_l_per_report, text_metrics
+from evaluation import text_metrics, text_statistics
+from evaluation.bertscore import Encoder
+from evaluation.bleu import bleu
+from evaluation.cider import cider_d_per_report
+from evaluation.paper_compat import paper_compat_metrics
+from evaluation.rouge import rouge_per_report
+from evaluation.text_metrics import TITLES, scores_per_report
+from evaluation.wordnet import WordNetNotFoundError
 
-REFERENCES = [
-    "Sinus rhythm. Normal ECG.",
-    "Atrial fibrillation with rapid ventricular response. Left axis deviation.",
-    "Sinus bradycardia. Left bundle branch block. QRS duration 150 ms.",
-    "sinus rhythm, first degree AV block, otherwise normal ecg.",
-]
-DRAFTS = [
-    "sinus rhythm. normal ecg.",
-    "Atrial fibrillation with rapid ventricular response. Right axis deviation.",
-    "Sinus rhythm. Left bundle branch block. Left bundle branch block. Left bundle branch block.",
-    "Sinus rhythm, otherwise normal.",
-]
+from .report_pairs import ODD, real_pairs, wordnet_or_skip
+
+DRAFTS, REFERENCES = (list(reports) for reports in zip(*ODD, strict=True))
+STANDARD = ["bleu_1", "bleu_2", "bleu_3", "bleu_4", "meteor", "rouge_1", "rouge_2", "rouge_l", "cider_d"]
 
 
-def tokens_13a(text):
-    """13a for text without numbers around punctuation, entities or hyphens: punctuation stands alone."""
-    return re.sub(r"([.,])", r" \1 ", text.lower()).split()
+def test_the_figures_are_those_of_each_metric():
+    scores = text_metrics(DRAFTS, REFERENCES, meteor=False)
+    expected = bleu(DRAFTS, REFERENCES) | rouge_per_report(DRAFTS, REFERENCES)
+    expected["cider_d"] = cider_d_per_report(DRAFTS, REFERENCES)
+    assert scores == {name: pytest.approx(np.mean(values)) for name, values in expected.items()}
 
 
-def ngrams(tokens, order):
-    return Counter(tuple(tokens[i : i + order]) for i in range(len(tokens) - order + 1))
+@pytest.mark.parametrize("mode", ["standard", "paper_compat"])
+def test_both_modes_give_nine_figures(mode):
+    wordnet_or_skip()
+    scores = text_metrics(DRAFTS, REFERENCES, mode)
+    assert set(scores) == set(STANDARD)
+    assert all(type(value) is float for value in scores.values())
 
 
-def plain_bleu(drafts, references, highest):
-    log_sum, draft_length, reference_length = 0.0, 0, 0
-    for draft, reference in zip(drafts, references, strict=True):
-        draft_length += len(tokens_13a(draft))
-        reference_length += len(tokens_13a(reference))
-    for order in range(1, highest + 1):
-        matched = drafted = 0
-        for draft, reference in zip(drafts, references, strict=True):
-            mine, theirs = ngrams(tokens_13a(draft), order), ngrams(tokens_13a(reference), order)
-            matched += sum(min(count, theirs[gram]) for gram, count in mine.items())
-            drafted += sum(mine.values())
-        if matched == 0:
-            return 0.0
-        log_sum += math.log(matched / drafted) / highest
-    return min(1.0, math.exp(1 - reference_length / draft_length)) * math.exp(log_sum)
+def test_paper_compat_is_that_module():
+    options = {"batch_size": 3, "truncate": lambda report: report[:9]}
+    expected = paper_compat_metrics(DRAFTS, REFERENCES, meteor=False, **options)
+    assert text_metrics(DRAFTS, REFERENCES, "paper_compat", meteor=False, **options) == expected
 
 
-def plain_rouge_l(draft, reference):
-    mine, theirs = re.findall(r"\w+", draft.lower()), re.findall(r"\w+", reference.lower())
-    table = [[0] * (len(theirs) + 1) for _ in range(len(mine) + 1)]
-    for i, left in enumerate(mine):
-        for j, right in enumerate(theirs):
-            table[i + 1][j + 1] = table[i][j] + 1 if left == right else max(table[i][j + 1], table[i + 1][j])
-    common = table[-1][-1]
-    return 2 * common / (len(mine) + len(theirs)) if common else 0.0
+def test_a_copy_of_the_references_scores_nearly_one(ptb_xl, mimic_iv_ecg):
+    wordnet_or_skip()
+    _, references = real_pairs(ptb_xl, mimic_iv_ecg)
+    scores = text_metrics([reference.upper() for reference in references], references)
+    assert [scores[name] for name in STANDARD if name not in ("meteor", "rouge_2", "cider_d")] == pytest.approx([1] * 6)
+    assert scores["meteor"] > 0.95
+    assert scores["cider_d"] > 8
 
 
-@pytest.mark.parametrize("order", [1, 2, 3, 4])
-def test_bleu_equals_the_definition(order):
-    assert bleu(DRAFTS, REFERENCES)[f"bleu_{order}"] == pytest.approx(plain_bleu(DRAFTS, REFERENCES, order))
+def test_statistics_of_a_selection_are_the_figures_of_that_selection(ptb_xl, mimic_iv_ecg):
+    wordnet_or_skip()
+    drafts, references = real_pairs(ptb_xl, mimic_iv_ecg, 50)
+    statistics = text_statistics(drafts, references)
+    assert list(statistics) == [TITLES[name] for name in STANDARD]
+    drawn = np.array([0, 3, 3, 7, 50, 59, 7])
+    expected = text_metrics([drafts[index] for index in drawn], [references[index] for index in drawn])
+    # CIDEr-D keeps the document frequencies of all references.
+    expected["cider_d"] = scores_per_report(drafts, references)["cider_d"][drawn].mean()
+    for name, value in expected.items():
+        assert statistics[TITLES[name]](drawn) == pytest.approx(value), name
 
 
-def test_bleu_4_equals_sacrebleus_corpus_score():
-    expected = sacrebleu.corpus_bleu(DRAFTS, [REFERENCES], lowercase=True, smooth_method="none").score / 100
-    assert bleu(DRAFTS, REFERENCES)["bleu_4"] == pytest.approx(expected)
+def test_without_wordnet_meteor_is_left_out_only_where_asked(tmp_path):
+    with pytest.raises(WordNetNotFoundError):
+        text_metrics(DRAFTS, REFERENCES, wordnet=tmp_path)
+    assert "METEOR" not in text_statistics(DRAFTS, REFERENCES, meteor=False, wordnet=tmp_path)
 
 
-def test_brevity_is_penalised_over_the_corpus_not_per_report():
-    drafts, references = ["sinus rhythm", "normal ecg and more"], ["sinus rhythm and more", "normal ecg"]
-    assert bleu(drafts, references)["bleu_1"] == pytest.approx(plain_bleu(drafts, references, 1))
-    assert bleu(drafts, references)["bleu_1"] == pytest.approx(4 / 6)
+def test_bertscore_is_added_where_an_encoder_is_given(monkeypatch):
+    asked = []
+
+    def score(drafts, references, encoder):
+        asked.append(encoder)
+        return {f"bertscore_{name}": np.arange(float(len(drafts))) for name in ("precision", "recall", "f1")}
+
+    monkeypatch.setattr(sys.modules["evaluation.text_metrics"], "bertscore_per_report", score)
+    scores = text_metrics(DRAFTS, REFERENCES, meteor=False, bertscore=Encoder("some/encoder", 2))
+    assert scores["bertscore_f1"] == 4.5
+    assert asked == [Encoder("some/encoder", 2)]
+    statistics = text_statistics(DRAFTS, REFERENCES, meteor=False, bertscore=Encoder("some/encoder", 2))
+    assert statistics["BERTScore F1"](np.array([1, 2])) == 1.5
 
 
-def test_bleu_without_a_matching_four_gram_is_zero():
-    scores = bleu(["sinus rhythm with ectopy"], ["sinus rhythm without any ectopy"])
-    assert scores["bleu_4"] == 0
-    assert scores["bleu_1"] > 0
+@pytest.mark.parametrize("mode", ["standard", "paper_compat"])
+def test_an_empty_draft_scores_zero(mode):
+    wordnet_or_skip()
+    scores = text_metrics(["", ""], ["sinus rhythm", "normal ecg"], mode)
+    assert scores == pytest.approx(dict.fromkeys(STANDARD, 0.0), abs=1e-9)
 
 
-def test_counts_of_a_selection_give_the_bleu_of_that_selection():
-    counts = bleu_counts(DRAFTS, REFERENCES)
-    assert counts.shape == (4, 10)
-    chosen = np.array([0, 2, 2, 3])
-    expected = bleu([DRAFTS[i] for i in chosen], [REFERENCES[i] for i in chosen])
-    assert bleu_from_counts(counts[chosen]) == pytest.approx(expected)
-
-
-def test_rouge_l_equals_the_definition():
-    expected = [plain_rouge_l(d, r) for d, r in zip(DRAFTS, REFERENCES, strict=True)]
-    assert rouge_l_per_report(DRAFTS, REFERENCES) == pytest.approx(expected)
-    assert rouge_l(DRAFTS, REFERENCES) == pytest.approx(sum(expected) / 4)
-
-
-def test_rouge_l_of_ascii_reports_equals_rouge_scores_own_tokens():
-    stock = RougeScorer(["rougeL"])
-    expected = [stock.score(r, d)["rougeL"].fmeasure for d, r in zip(DRAFTS, REFERENCES, strict=True)]
-    assert rouge_l_per_report(DRAFTS, REFERENCES) == pytest.approx(expected)
-
-
-def test_rouge_l_keeps_words_with_umlauts_whole():
-    assert rouge_l(["verdacht für block"], ["verdacht fxr block"]) == pytest.approx(2 / 3)
-
-
-def test_the_same_report_scores_one_in_any_case():
-    scores = text_metrics([report.upper() for report in REFERENCES], REFERENCES)
-    assert scores == pytest.approx(dict.fromkeys(("bleu_1", "bleu_2", "bleu_3", "bleu_4", "rouge_l"), 1.0))
-
-
-def test_an_empty_draft_scores_zero_and_counts():
-    assert rouge_l(["", "normal ecg"], ["normal ecg", "normal ecg"]) == 0.5
-    assert bleu([""], ["normal ecg"])["bleu_1"] == 0
-
-
-@pytest.mark.parametrize("metric", [bleu, rouge_l, rouge_l_per_report, bleu_counts, text_metrics])
+@pytest.mark.parametrize("metric", [bleu, rouge_per_report, cider_d_per_report, text_metrics, text_statistics])
 @pytest.mark.parametrize(
     ("drafts", "references", "message"),
     [
@@ -131,3 +105,8 @@ def test_an_empty_draft_scores_zero_and_counts():
 def test_bad_input_is_refused(metric, drafts, references, message):
     with pytest.raises(ValueError, match=message):
         metric(drafts, references)
+
+
+def test_an_unknown_mode_is_named():
+    with pytest.raises(ValueError, match="mode 'paper' is unknown; expected one of standard, paper_compat"):
+        text_metrics(["a"], ["a"], "paper")
