@@ -1,88 +1,123 @@
-"""Confidence intervals by resampling patients.
+"""Confidence intervals and paired tests by resampling patients.
 
 Recordings of one patient resemble each other, so resampling recordings would promise too much precision.
 """
 
-from collections.abc import Callable, Hashable, Sequence
+import math
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 Statistic = Callable[[np.ndarray], float]
+CONFIDENCE = 0.95
+RESAMPLES = 1000
 
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate with the bounds of its confidence interval, in the statistic's own unit."""
+    """An estimate with the bounds of its confidence interval, in the statistic's own unit; NaN where undefined."""
 
     estimate: float
     low: float
     high: float
 
 
-def bootstrap_interval(
-    patient_ids: Sequence[Hashable],
-    statistic: Statistic,
-    confidence: float = 0.95,
-    resamples: int = 1000,
-    seed: int = 0,
-) -> Interval:
-    """Percentile bootstrap interval over patients (Efron and Tibshirani 1993, chapter 13).
+@dataclass(frozen=True)
+class Resampled:
+    """A statistic on all recordings, and on each resample of the patients (float64)."""
 
-    Each resample draws as many patients as there are, with replacement, and takes all recordings of each
-    patient drawn, as often as it was drawn. The same seed gives the same interval.
+    estimate: float
+    values: np.ndarray
+
+    def __sub__(self, other: "Resampled") -> "Resampled":
+        """The difference on the same patients, resample by resample (paired)."""
+        return Resampled(self.estimate - other.estimate, self.values - other.values)
+
+    def interval(self, confidence: float = CONFIDENCE) -> Interval:
+        """Percentile interval (Efron and Tibshirani 1993, chapter 13).
+
+        Its bounds are NaN where the statistic is undefined on any resample, for an interval over the others would be
+        biased.
+        """
+        if not 0 < confidence < 1:
+            raise ValueError(f"confidence is {confidence}, expected a number between 0 and 1")
+        if not (math.isfinite(self.estimate) and np.isfinite(self.values).all()):
+            return Interval(self.estimate, math.nan, math.nan)
+        tail = (1 - confidence) / 2
+        low, high = np.quantile(self.values, [tail, 1 - tail])
+        return Interval(self.estimate, float(low), float(high))
+
+    def p_value(self) -> float:
+        """Two-sided p-value of a difference of 0: how often resamples lie on either side of it (Koehn 2004).
+
+        At least 1 / (resamples + 1), and 1 where no resample differs; NaN where it is undefined on any resample.
+        """
+        if not (math.isfinite(self.estimate) and np.isfinite(self.values).all()):
+            return math.nan
+        smaller = min(np.count_nonzero(self.values <= 0), np.count_nonzero(self.values >= 0))
+        return min(1.0, 2 * (float(smaller) + 1) / (len(self.values) + 1))
+
+
+def resample(
+    patient_ids: Sequence[Hashable], statistics: Mapping[Hashable, Statistic], resamples: int = RESAMPLES, seed: int = 0
+) -> dict[Hashable, Resampled]:
+    """Several statistics on the same resamples of the patients, so that their differences are paired.
+
+    Each resample draws as many patients as there are, with replacement, and takes all recordings of each patient
+    drawn, as often as it was drawn. The same seed gives the same resamples.
 
     Args:
         patient_ids: one per recording.
-        statistic: the figure of interest, from the indices of recordings (int64, with repeats), for example
-            `lambda indices: correct[indices].mean()`.
-        confidence: coverage, between 0 and 1.
+        statistics: each a figure from the indices of recordings (int64, with repeats), for example
+            `lambda indices: correct[indices].mean()`; NaN where it is undefined.
         resamples: number of resamples.
         seed: of the draws.
+
     Raises:
-        ValueError: no recordings, confidence out of range, fewer than one resample, or a statistic that is
-            not finite (the message says on how many of the resamples).
+        ValueError: no recordings, or fewer than one resample.
     """
     if len(patient_ids) == 0:
         raise ValueError("no recordings to resample: patient_ids is empty")
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence is {confidence}, expected a number between 0 and 1")
     if resamples < 1:
         raise ValueError(f"resamples is {resamples}, expected at least 1")
+    everything = np.arange(len(patient_ids), dtype=np.int64)
+    values = {name: np.empty(resamples) for name in statistics}
+    for number, indices in enumerate(_draws(patient_ids, resamples, seed)):
+        for name, statistic in statistics.items():
+            values[name][number] = statistic(indices)
+    return {name: Resampled(float(statistic(everything)), values[name]) for name, statistic in statistics.items()}
+
+
+def _draws(patient_ids: Sequence[Hashable], resamples: int, seed: int) -> Iterator[np.ndarray]:
     recordings_of: dict[Hashable, list[int]] = {}
     for index, patient in enumerate(patient_ids):
         recordings_of.setdefault(patient, []).append(index)
     groups = [np.array(indices, dtype=np.int64) for indices in recordings_of.values()]
-
-    estimate = float(statistic(np.arange(len(patient_ids), dtype=np.int64)))
     rng = np.random.default_rng(seed)
-    values = np.empty(resamples)
-    for resample in range(resamples):
+    for _ in range(resamples):
         drawn = rng.integers(len(groups), size=len(groups))
-        values[resample] = statistic(np.concatenate([groups[patient] for patient in drawn]))
-    undefined = int(np.count_nonzero(~np.isfinite(values)))
-    if undefined or not np.isfinite(estimate):
-        raise ValueError(
-            f"the statistic is {estimate} on all recordings and not finite on {undefined} of {resamples} "
-            "resamples; an interval over the others would be biased"
-        )
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(values, [tail, 1 - tail])
-    return Interval(estimate, float(low), float(high))
+        yield np.concatenate([groups[patient] for patient in drawn])
 
 
-def bootstrap_difference(
+def bootstrap_interval(
     patient_ids: Sequence[Hashable],
-    first: Statistic,
-    second: Statistic,
-    confidence: float = 0.95,
-    resamples: int = 1000,
+    statistic: Statistic,
+    confidence: float = CONFIDENCE,
+    resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Interval:
-    """Interval of `first - second`, both computed on the same patients in every resample (paired).
+    """The interval of one statistic that must be defined; arguments are those of `resample`.
 
-    Args and errors are those of `bootstrap_interval`.
+    Raises:
+        ValueError: as `resample`, confidence out of range, or a statistic that is not finite (the message says on how
+            many of the resamples).
     """
-    return bootstrap_interval(
-        patient_ids, lambda indices: first(indices) - second(indices), confidence, resamples, seed
-    )
+    drawn = resample(patient_ids, {"": statistic}, resamples, seed)[""]
+    undefined = int(np.count_nonzero(~np.isfinite(drawn.values)))
+    if undefined or not math.isfinite(drawn.estimate):
+        raise ValueError(
+            f"the statistic is {drawn.estimate} on all recordings and not finite on {undefined} of {resamples} "
+            "resamples; an interval over the others would be biased"
+        )
+    return drawn.interval(confidence)

@@ -5,7 +5,7 @@ import random
 import numpy as np
 import pytest
 
-from evaluation import bootstrap_difference, bootstrap_interval
+from evaluation.bootstrap import bootstrap_interval, resample
 
 PATIENTS = ["a", "a", "a", "b", "c", "c", "d", "e", "f", "g"]
 VALUES = np.array([1.0, 1.0, 1.0, 0.0, 0.0, 1.0, 0.0, 1.0, 1.0, 0.0])
@@ -76,8 +76,32 @@ def test_coverage_is_near_the_stated_confidence():
 
 def test_paired_difference_uses_the_same_patients_for_both():
     shifted = VALUES + 0.25
-    interval = bootstrap_difference(PATIENTS, lambda i: shifted[i].mean(), mean)
+    drawn = resample(PATIENTS, {"shifted": lambda i: shifted[i].mean(), "plain": mean})
+    difference = drawn["shifted"] - drawn["plain"]
+    interval = difference.interval()
     assert (interval.estimate, interval.low, interval.high) == pytest.approx((0.25, 0.25, 0.25))
+    assert difference.p_value() == pytest.approx(2 / 1001)
+    assert (drawn["plain"] - drawn["plain"]).p_value() == 1
+
+
+def test_p_values_of_no_difference_are_spread_evenly():
+    rng = np.random.default_rng(2)
+    small = 0
+    for seed in range(200):
+        values = rng.normal(size=40)
+        drawn = resample(range(40), {"": lambda i, v=values: v[i].mean()}, resamples=300, seed=seed)[""]
+        small += drawn.p_value() <= 0.2
+    assert 0.12 <= small / 200 <= 0.3
+
+
+def test_where_a_statistic_is_undefined_it_has_an_estimate_and_no_interval():
+    def of_patient_a(indices):
+        return 1.0 if 0 in indices else float("nan")
+
+    drawn = resample(PATIENTS, {"": of_patient_a}, resamples=100)[""]
+    interval = drawn.interval()
+    assert interval.estimate == 1
+    assert np.isnan([interval.low, interval.high, drawn.p_value()]).all()
 
 
 @pytest.mark.parametrize(
