@@ -15,11 +15,12 @@ _VOCABULARIES = {
 }
 _ELSEWHERE = frozenset(ELSEWHERE.split())
 _SMALL_WORDS = frozenset(fold(f"{ENGLISH_ONLY} {GERMAN_ONLY} {SWEDISH_ONLY}").split())
-# A word of any of the languages, a small one of them, a small one of others.
+# A word of any of the languages, a small one of them, one of others.
 _ANY, _SMALL, _OTHER = "any", "small", "other"
 _WORD = re.compile(r"[^\W\d_]{2,}")
 # Of the words that have two letters or more.
 _LOWEST_SHARE = 0.4
+_FEW_WORDS = 3
 
 
 def report_language(text: str) -> str | None:
@@ -39,7 +40,9 @@ def report_language(text: str) -> str | None:
     for word in words:
         for kind in _kinds(word) if len(word) <= LONGEST_WORD else ():
             counts[kind] += 1
-    if counts[_ANY] < _LOWEST_SHARE * len(words) or counts[_OTHER] > max(1, counts[_SMALL]):
+    # One word of another language is a name or a slip, unless there is little else.
+    is_elsewhere = counts[_OTHER] > counts[_SMALL] and (counts[_OTHER] > 1 or len(words) <= _FEW_WORDS)
+    if counts[_ANY] < _LOWEST_SHARE * len(words) or is_elsewhere:
         return None
     return max(LANGUAGES, key=counts.__getitem__)
 

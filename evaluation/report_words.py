@@ -515,5 +515,11 @@ SWEDISH_ONLY = (
 # Small words of other languages, which share most medical words with these.
 ELSEWHERE = (
     "de la les du et une avec sans pas est au aux los las del con sin por que di il della che da do com na os het van "
-    "en niet og ikke"
+    "en niet og ikke "
+    # Words of ECG reports, as `fold` leaves them; those that English or German has too are not here.
+    "rythme ritmo ritme hartritme sinusale sinusaal frequence frecuencia frequenza frequencia bloc bloqueo blocco "
+    "bloqueio gauche droit droite izquierdo izquierda derecho derecha sinistro sinistra destro destra esquerdo "
+    "esquerda direito direita infarctus infarto onde ondes onda ondas auriculaire ventriculaire atriale ventricolare "
+    "fibrilacion fibrillazione fibrilacao taquicardia tachicardia bradicardia axe eje asse eixo limites dentro "
+    "anormal anormale particularite normaal"
 )

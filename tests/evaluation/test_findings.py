@@ -273,7 +273,11 @@ def test_a_certain_finding_replaces_the_same_possible_one_only_at_the_same_site(
     "text",
     [
         "Rythme sinusal normal. Bloc de branche droit complet. Pas de signe d'ischémie.",
+        "Rythme sinusal, tracé sans particularité",
+        "Bloc de branche gauche",
         "Ritmo sinusal normal, sin alteraciones de la repolarización",
+        "Ritmo sinusal normal",
+        "Hartritme normaal",
         "Fibrilacja przedsionków z szybką czynnością komór",
         "窦性心律 正常心电图",
         "Синусовый ритм",
