@@ -16,7 +16,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from reporting.benchmark import FIGURES
+from tasks.results import RESULTS
 from training.run_record import RUN_RECORD
 
 RECIPES = {
@@ -54,8 +54,8 @@ def quality(fusion: str, seed: int, updates: int, records: int) -> dict:
     made_with = json.dumps(SETTINGS) + Path(RECIPES[fusion]).read_text(encoding="utf-8")
     digest = hashlib.sha256(made_with.encode()).hexdigest()[:8]
     folder = RUNS / f"{fusion}-seed{seed}-{updates}-updates-{digest}"
-    figures = folder / f"quality-{records}-records" / FIGURES
-    if not figures.is_file():
+    results = folder / f"benchmark-{records}-records" / RESULTS
+    if not results.is_file():
         if not (folder / RUN_RECORD).is_file():
             settings = SETTINGS | {"max_steps": str(updates), "seed": str(seed), "output_dir": str(folder)}
             run(
@@ -65,8 +65,9 @@ def quality(fusion: str, seed: int, updates: int, records: int) -> dict:
                 *(part for name in settings for part in (f"--{name}", settings[name])),
             )
         where = ("--dataset", "meit-ecg", "--dataset-config", "ptb-xl", "--limit", str(records))
-        run("benchmark", "--model", str(folder), *where, "--max-new-tokens", "64", "--output", str(figures.parent))
-    return json.loads(figures.read_text(encoding="utf-8"))
+        options = ("--max-new-tokens", "64", "--no-baselines", "--no-meteor", "--output", str(results.parent))
+        run("benchmark", "--model", str(folder), *where, *options)
+    return json.loads(results.read_text(encoding="utf-8"))["tasks"]["quality/ptb-xl"]["systems"][str(folder)]
 
 
 def spread(values: list[float]) -> str:
@@ -89,7 +90,7 @@ def main() -> None:
     print(f"| fusion | {' | '.join(FIGURES_SHOWN)} | gap, nats per report |\n|---|{'---|' * (len(FIGURES_SHOWN) + 1)}")
     for fusion, found in results.items():
         shown = [spread([one["figures"][name]["right"]["estimate"] for one in found]) for name in FIGURES_SHOWN]
-        gaps = [one["figures"]["loss (nats per report)"]["gap"] for one in found]
+        gaps = [one["figures"]["loss (nats per report)"]["gap_other"] for one in found]
         beyond = sum(gap["low"] > 0 or gap["high"] < 0 for gap in gaps)
         shown.append(f"{spread([gap['estimate'] for gap in gaps])} ({beyond} of {len(gaps)} beyond its interval)")
         print(f"| {fusion} | {' | '.join(shown)} |")
