@@ -58,8 +58,10 @@ def intraclass_correlation(scores: ArrayLike, confidence: float = 0.95) -> Intra
     if single == 1:
         return IntraclassCorrelation(Interval(1.0, 1.0, 1.0), Interval(1.0, 1.0, 1.0))
 
-    weight_raters = k * single / (n * (1 - single))
-    weight_error = 1 + k * single * (n - 1) / (n * (1 - single))
+    # For the degrees of freedom a coefficient below 0 counts as 0: with less, bounds need not enclose the estimate.
+    share = max(single, 0.0)
+    weight_raters = k * share / (n * (1 - share))
+    weight_error = 1 + k * share * (n - 1) / (n * (1 - share))
     on_raters, on_error = weight_raters * ms_raters, weight_error * ms_error
     degrees = _ratio((on_raters + on_error) ** 2, on_raters**2 / (k - 1) + on_error**2 / ((n - 1) * (k - 1)))
     quantile = (1 + confidence) / 2
@@ -133,7 +135,8 @@ def cohen_kappa(first: Sequence[Hashable], second: Sequence[Hashable]) -> float:
 
 
 def _ratio(numerator: float, denominator: float) -> float:
-    return float(numerator / denominator) if denominator > 0 else float("nan")
+    # A denominator that is 0 but for rounding is 0.
+    return float(numerator / denominator) if denominator > 1e-12 * abs(numerator) else float("nan")
 
 
 def _squared_differences(values: np.ndarray, totals: np.ndarray, level: str) -> np.ndarray:

@@ -80,8 +80,14 @@ class _Scorer:
         except AssertionError as error:
             raise ValueError(f"{encoder.path}: {error}") from error
         self._device = "cuda" if _package("torch").cuda.is_available() else "cpu"
-        self._model.to(self._device)
+        # Transformers 5 keeps the precision of the file; in bfloat16 equal reports would not reach 1.
+        self._model.float().to(self._device)
         self._tokenizer = _tokenizer(self._path, self._model)
+        if (added := len(self._tokenizer("").input_ids)) != 2:
+            raise ValueError(
+                f"{encoder.path}: its tokenizer adds {added} tokens to a report, expected one before and one behind: "
+                "bert-score takes a report of two tokens for an empty one"
+            )
         special = (self._tokenizer.cls_token_id, self._tokenizer.sep_token_id)
         self._weights = dict.fromkeys(range(len(self._tokenizer)), 1.0) | dict.fromkeys(special, 0.0)
 

@@ -65,7 +65,8 @@ def resample(
     """Several statistics on the same resamples of the patients, so that their differences are paired.
 
     Each resample draws as many patients as there are, with replacement, and takes all recordings of each patient
-    drawn, as often as it was drawn. The same seed gives the same resamples.
+    drawn, as often as it was drawn. The same seed gives the same resamples. Where there is but one patient the
+    statistics are NaN on all of them, as nothing tells how far patients differ.
 
     Args:
         patient_ids: one per recording.
@@ -82,10 +83,11 @@ def resample(
     if resamples < 1:
         raise ValueError(f"resamples is {resamples}, expected at least 1")
     everything = np.arange(len(patient_ids), dtype=np.int64)
-    values = {name: np.empty(resamples) for name in statistics}
-    for number, indices in enumerate(_draws(patient_ids, resamples, seed)):
-        for name, statistic in statistics.items():
-            values[name][number] = statistic(indices)
+    values = {name: np.full(resamples, math.nan) for name in statistics}
+    if len(set(patient_ids)) > 1:
+        for number, indices in enumerate(_draws(patient_ids, resamples, seed)):
+            for name, statistic in statistics.items():
+                values[name][number] = statistic(indices)
     return {name: Resampled(float(statistic(everything)), values[name]) for name, statistic in statistics.items()}
 
 
@@ -110,9 +112,11 @@ def bootstrap_interval(
     """The interval of one statistic that must be defined; arguments are those of `resample`.
 
     Raises:
-        ValueError: as `resample`, confidence out of range, or a statistic that is not finite (the message says on how
-            many of the resamples).
+        ValueError: as `resample`, confidence out of range, one patient alone, or a statistic that is not finite (the
+            message says on how many of the resamples).
     """
+    if len(set(patient_ids)) == 1:
+        raise ValueError("all recordings are of one patient; an interval over patients needs at least two")
     drawn = resample(patient_ids, {"": statistic}, resamples, seed)[""]
     undefined = int(np.count_nonzero(~np.isfinite(drawn.values)))
     if undefined or not math.isfinite(drawn.estimate):

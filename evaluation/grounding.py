@@ -18,6 +18,9 @@ CONTRADICTED = "contradicted by the signal"
 LOWER_IS_BETTER = {LOSS, LOSS_PER_REPORT, "hallucination rate", "omission rate", "critical-miss rate", CONTRADICTED}
 # Named beforehand: of twenty figures one is beyond its 95 % interval by chance alone.
 PRIMARY = (LOSS_PER_REPORT, "ROUGE-L", "findings F1")
+# With fewer, percentile intervals are so narrow that chance passes too often: with three figures in 31 % of trials on 3
+# patients, in 5 % on 20.
+LEAST_PATIENTS = 20
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,8 @@ class Grounding:
     Attributes:
         figures: by name.
         reads_the_ecg: whether a primary figure is better with the right ECG than with another patient's, beyond its
-            interval at 95 % for all primary figures together (Bonferroni); None where ECGs were not exchanged.
+            interval at 95 % for all primary figures together (Bonferroni); None where ECGs were not exchanged, or where
+            one is better on fewer than `LEAST_PATIENTS` patients.
         verdict: the same as a sentence.
     """
 
@@ -66,9 +70,16 @@ def grounding(
     figures = {name: _figure(drawn, name) for name in names}
     if OTHER not in statistics:
         return Grounding(figures, None, "The ECGs were not exchanged: whether the system reads them is not known.")
+    patients = len(set(patient_ids))
     primary = [name for name in PRIMARY if name in names]
     better = [name for name in primary if _is_better(drawn, name, 1 - (1 - CONFIDENCE) / len(primary))]
     listed = ", ".join(primary)
+    if better and patients < LEAST_PATIENTS:
+        verdict = (
+            f"{', '.join(better)} better with the right ECG than with another patient's, but on {patients} patients; "
+            f"with fewer than {LEAST_PATIENTS} chance is seen too often: whether the system reads the ECG is not known."
+        )
+        return Grounding(figures, None, verdict)
     if better:
         verdict = (
             f"{', '.join(better)} better with the right ECG than with another patient's, beyond the interval at 95 % "

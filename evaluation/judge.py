@@ -20,7 +20,9 @@ _SHOWN = 120  # characters of a reply in an error
 _MAX_REPLY = 20_000  # characters; a judgement has some 500, and the search for it takes the square of the time
 _THOUGHTS = re.compile(r"\A\s*<think>.*?</think>", re.DOTALL)
 # Marks of turns in the chat formats of common model families: within a report they would end the user's turn.
-_TURN_MARKS = re.compile(r"<\|[^<>|]*\|>|</?s>|\[/?INST\]|<</?SYS>>|<(?:start|end)_of_turn>")
+_TURN_MARKS = re.compile(
+    r"<[|\uff5c][^<>]*>|<[^<>]*[|\uff5c]>|</?s>|\[/?(?:INST|SYSTEM_PROMPT)\]|<</?SYS>>|<(?:start|end)_of_turn>"
+)
 
 
 class JudgeError(ValueError):

@@ -109,7 +109,8 @@ def judge_reports(judge: Judge, items: Sequence[JudgeItem], path: str | Path) ->
                 unanswered = 0
                 entry = {"record": item.record, "system": item.system, "asked": asked, "reply": reply}
                 entry |= _outcome(reply)
-                file.write(json.dumps(entry, ensure_ascii=False) + "\n")
+                # In ASCII: half a surrogate pair, where a reply was cut within a character, is no UTF-8.
+                file.write(json.dumps(entry) + "\n")
                 file.flush()
             if "error" in entry:
                 failed[item.rated] = entry["error"]

@@ -23,8 +23,8 @@ _CODE_LETTERS = "BCDFGHJKLMNPQRSTVWXZ"
 _CODE_LENGTH = 6
 _RATER = re.compile(r"\w(?:[\w .-]{0,60}\w)?")
 # Behind a semicolon, tab or line end too: where the list separator is a semicolon, a spreadsheet begins a new cell
-# there, whatever the quotes say.
-_FORMULA = re.compile(r"(^|[;\t\r\n])([ \t]*)(?=[=+\-@])")
+# there, whatever the quotes say, and takes a quote of the text for that of the cell.
+_FORMULA = re.compile(r"(^|[;\t\r\n])([ \t\"]*)(?=[=+\-@])")
 _PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -61,8 +61,10 @@ def write_rating_sheets(
 
     Written are `key.json`, and in the folder `sheets`: `RATER.csv`, `RATER.html` (works offline, saves itself in the
     browser, downloads the filled `RATER.csv`) and `criteria.txt`. A report has the same code for all raters, and each
-    rater gets the reports in another order. In the CSV file an apostrophe stands before what a spreadsheet would take
-    for a formula. A second call with the same arguments writes what is missing and changes no sheet: one may be filled.
+    rater gets the reports in another order. Codes and orders follow from seed and items together, so that who knows the
+    seed alone cannot tell from them which system wrote a report. In the CSV file an apostrophe stands before what a
+    spreadsheet would take for a formula. A second call with the same arguments writes what is missing and changes no
+    sheet: one may be filled.
 
     Args:
         items: at most one per record and system.
@@ -92,7 +94,9 @@ def write_rating_sheets(
     sheets.mkdir(exist_ok=True)
     (sheets / CRITERIA_FILE).write_text(criteria_text(notice), encoding="utf-8")
     item_of = {(item.record, item.system): item for item in items}
-    coded = [(code, item_of[entry["record"], entry["system"]]) for code, entry in key["items"].items()]
+    # By code, as the order in the key is that of records and systems, and each rater can undo a shuffle whose seed they
+    # know.
+    coded = [(code, item_of[entry["record"], entry["system"]]) for code, entry in sorted(key["items"].items())]
     columns = sheet_columns(show_reference)
     for rater in raters:
         order = list(coded)
@@ -150,8 +154,10 @@ def _key(items: Sequence[RatingItem], raters: Sequence[str], seed: int, show_ref
     ordered = sorted(items, key=lambda item: (item.record, item.system))
     shown = [[item.record, item.system, item.draft, item.reference] for item in ordered]
     criteria = {name: dataclasses.asdict(criterion) for name, criterion in CRITERIA.items()}
-    study = hashlib.sha256(json.dumps([shown, criteria, show_reference, seed]).encode()).hexdigest()[:16]
-    draw = random.Random(f"{seed}/codes")
+    digest = hashlib.sha256(json.dumps([shown, criteria, show_reference, seed]).encode()).hexdigest()
+    # The study's id stands in the forms; the rest of the digest does not, and nobody without the key can compute it.
+    study, secret = digest[:16], digest[16:]
+    draw = random.Random(secret)
     codes: set[str] = set()
     entries = {}
     for item in ordered:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from .agreement import IntraclassCorrelation, intraclass_correlation, krippendorff_alpha
-from .bootstrap import Interval, bootstrap_interval
+from .bootstrap import Interval, resample
 from .rating_criteria import CRITERIA, HIGHEST, LOWEST
 
 _SHOWN_PROBLEMS = 10
@@ -146,8 +146,8 @@ def rating_summary(ratings: Ratings, resamples: int = 1000, seed: int = 0) -> Ra
     """Mean scores with bootstrap intervals over patients, and the agreement of the raters.
 
     A report's score is the mean over the raters who gave one; a report without any is left out of that criterion.
-    The intervals hold for these raters: patients are resampled, raters are not. A system without a score on a criterion
-    has no entry for it.
+    The intervals hold for these raters: patients are resampled, raters are not; for one patient alone the bounds are
+    NaN. A system without a score on a criterion has no entry for it.
     """
     systems = dict.fromkeys(item.system for item in ratings.items)
     scores: dict[str, dict[str, SystemScore]] = {system: {} for system in systems}
@@ -162,10 +162,8 @@ def rating_summary(ratings: Ratings, resamples: int = 1000, seed: int = 0) -> Ra
                 continue
             means = np.nanmean(given[rows], axis=1)
             patients = [ratings.items[row].patient_id for row in rows]
-            interval = bootstrap_interval(
-                patients, lambda indices, means=means: means[indices].mean(), resamples=resamples, seed=seed
-            )
-            scores[system][criterion] = SystemScore(interval, len(rows))
+            drawn = resample(patients, {system: lambda indices, means=means: means[indices].mean()}, resamples, seed)
+            scores[system][criterion] = SystemScore(drawn[system].interval(), len(rows))
     agreement = {criterion: _agreement(given) for criterion, given in ratings.scores.items()}
     return RatingSummary(scores, agreement, ratings.raters, ratings.missing)
 

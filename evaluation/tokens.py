@@ -1,7 +1,7 @@
 """How a report is cut into tokens, the same for every metric and for whoever checks them with another package."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from functools import lru_cache
 
 from sacrebleu.tokenizers.tokenizer_13a import Tokenizer13a
@@ -48,11 +48,12 @@ def check_reports(drafts: Sequence[str], references: Sequence[str]) -> None:
     """Refuse what no metric can score; an empty draft can be scored, and gets 0.
 
     Raises:
-        ValueError: one string in place of a list, unequal lengths, no reports at all, a report that is no string, or
-            an empty reference.
+        ValueError: something else than a list, such as one string, a dict, which would be scored by its keys, or None;
+            unequal lengths, no reports at all, a report that is no string, or an empty reference.
     """
-    if isinstance(drafts, str) or isinstance(references, str):
-        raise ValueError("drafts and references must be lists of reports, not one string")
+    for reports in (drafts, references):
+        if isinstance(reports, (str, bytes, Mapping, Set)) or not hasattr(reports, "__len__"):
+            raise ValueError(f"drafts and references must be lists of reports, not one {type(reports).__name__}")
     if len(drafts) != len(references):
         raise ValueError(f"{len(drafts)} drafts but {len(references)} references; each draft needs exactly one")
     if len(drafts) == 0:

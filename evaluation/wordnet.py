@@ -11,6 +11,13 @@ from pathlib import Path
 PARTS = ("noun", "verb", "adj", "adv")
 VERSION = b"WordNet 3.0 "
 DEBIAN = Path("/usr/share/wordnet")
+_HOW_TO_GET_IT = (
+    "One of these three gives it: "
+    "(1) Debian or Ubuntu: apt-get install wordnet-base; "
+    "(2) anywhere: python -c \"import nltk; nltk.download('wordnet')\"; "
+    "(3) a copy of its folder, with MEIT_WORDNET=FOLDER or the argument wordnet=FOLDER. "
+    "Or leave METEOR out with meteor=False."
+)
 # Endings of an inflected form and of its base form (WordNet's morphy).
 _ENDINGS = {
     "noun": (
@@ -36,7 +43,7 @@ class WordNet:
         path: a folder with `index.noun`, `data.noun`, `noun.exc` and their kind, or NLTK's `wordnet.zip`.
 
     Raises:
-        WordNetNotFoundError: a file is missing.
+        WordNetNotFoundError: a file is missing, or `path` is a file and no zip file.
         ValueError: another version than 3.0, which has other synonyms.
     """
 
@@ -112,25 +119,21 @@ def find_wordnet() -> Path:
     for candidate in candidates:
         if (candidate / "index.noun").is_file() or candidate.is_file():
             return candidate
-    raise WordNetNotFoundError(
-        "METEOR needs WordNet 3.0, and none was found. One of these three gives it: "
-        "(1) Debian or Ubuntu: apt-get install wordnet-base; "
-        "(2) anywhere: python -c \"import nltk; nltk.download('wordnet')\"; "
-        "(3) a copy of its folder, with MEIT_WORDNET=FOLDER or the argument wordnet=FOLDER. "
-        "Or leave METEOR out with meteor=False."
-    )
+    raise WordNetNotFoundError(f"METEOR needs WordNet 3.0, and none was found. {_HOW_TO_GET_IT}")
 
 
 def _reader(path: Path) -> Callable[[str], bytes]:
     """A function from a file's name to its bytes."""
     if path.is_file():
+        if not zipfile.is_zipfile(path):
+            raise WordNetNotFoundError(f"{path}: no WordNet, and no zip file. {_HOW_TO_GET_IT}")
         archive = zipfile.ZipFile(path)
         names = {Path(name).name: name for name in archive.namelist()}
         files = {name: archive.read(names[name]) for name in _FILES if name in names}
     else:
         files = {name: (path / name).read_bytes() for name in _FILES if (path / name).is_file()}
     if missing := [name for name in _FILES if name not in files]:
-        raise WordNetNotFoundError(f"{path}: no WordNet, it lacks {', '.join(missing)}")
+        raise WordNetNotFoundError(f"{path}: no WordNet, it lacks {', '.join(missing)}. {_HOW_TO_GET_IT}")
     return files.__getitem__
 
 

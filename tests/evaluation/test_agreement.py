@@ -104,6 +104,24 @@ def test_icc_agrees_with_plain_loops(seed):
     assert bounds(icc.average) == pytest.approx(average, abs=1e-10)
 
 
+def test_the_interval_of_few_subjects_holds_the_coefficient_or_is_undefined():
+    rng = np.random.default_rng(0)
+    negative = 0
+    for _ in range(1000):
+        scores = rng.integers(1, 6, size=(rng.integers(2, 7), rng.integers(2, 5)))
+        icc = intraclass_correlation(scores)
+        negative += icc.single.estimate < 0
+        for found in (icc.single, icc.average):
+            assert math.isnan(found.low) or found.low - 1e-9 <= found.estimate <= found.high + 1e-9, scores.tolist()
+    assert negative > 100
+
+
+def test_subjects_that_do_not_differ_have_bounds_and_no_coefficient_of_rounding():
+    icc = intraclass_correlation([[3, 2, 1], [2, 1, 3], [2, 1, 3]])
+    assert icc.single.estimate == pytest.approx(-0.5)
+    assert math.isnan(icc.average.estimate)
+
+
 def test_icc_interval_covers_the_truth_as_often_as_it_says():
     rng = np.random.default_rng(3)
     hits = 0

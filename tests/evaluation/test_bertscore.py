@@ -1,5 +1,6 @@
 """BERTScore equals bert-score's, with tiny encoders of random weights."""
 
+import re
 import subprocess
 import sys
 
@@ -7,9 +8,21 @@ import numpy as np
 import pytest
 import torch
 from bert_score import score
-from transformers import BertConfig, BertModel, BertTokenizer, RobertaConfig, RobertaModel, RobertaTokenizer
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from transformers import (
+    BertConfig,
+    BertModel,
+    BertTokenizer,
+    PreTrainedTokenizerFast,
+    RobertaConfig,
+    RobertaModel,
+    RobertaTokenizer,
+)
 
 from evaluation.bertscore import NAMES, Encoder, bertscore_per_report
+
+from .report_pairs import real_pairs
 
 DRAFTS = ["sinus rhythm", "atrial fibrillation left axis", "normal ecg normal ecg", "ecg"]
 REFERENCES = ["sinus rhythm normal ecg", "atrial fibrillation", "normal ecg", "left axis deviation"]
@@ -18,12 +31,13 @@ WORDS = [*SPECIAL, "sinus", "rhythm", "normal", "ecg", "atrial", "fibrillation",
 SIZES = {"hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 16}
 
 
-def save_bert(folder, **options):
+def save_bert(folder, words=WORDS, positions=16, dtype=torch.float32, **options):
     folder.mkdir()
-    (folder / "vocab.txt").write_text("\n".join(WORDS))
+    (folder / "vocab.txt").write_text("\n".join(words), encoding="utf-8")
     BertTokenizer(str(folder / "vocab.txt"), **options).save_pretrained(folder)
     torch.manual_seed(0)
-    BertModel(BertConfig(vocab_size=len(WORDS), max_position_embeddings=16, **SIZES)).save_pretrained(folder)
+    config = BertConfig(vocab_size=len(words), max_position_embeddings=positions, **SIZES)
+    BertModel(config).to(dtype).save_pretrained(folder)
     return str(folder)
 
 
@@ -44,6 +58,34 @@ def as_array(scores):
 def test_raw_scores_equal_the_packages(bert, layer):
     found = bertscore_per_report(DRAFTS, REFERENCES, Encoder(bert, layer, baseline=None))
     np.testing.assert_allclose(as_array(found), of_bert_score(bert, DRAFTS, REFERENCES, layer), rtol=0, atol=1e-6)
+
+
+def test_real_reports_score_as_with_the_package(ptb_xl, mimic_iv_ecg, tmp_path, monkeypatch):
+    drafts, references = real_pairs(ptb_xl, mimic_iv_ecg)
+    words = sorted(set(re.findall(r"\w+|[^\w\s]", " ".join([*drafts, *references]).lower())))
+    encoder = save_bert(tmp_path / "bert", [*SPECIAL, *words], positions=128, model_max_length=128)
+    found = bertscore_per_report(drafts, references, Encoder(encoder, 2, baseline=None))
+    # What the package asks for an empty draft, and transformers 5 no longer gives.
+    monkeypatch.setattr(
+        BertTokenizer, "build_inputs_with_special_tokens", lambda self, ids: self("").input_ids, raising=False
+    )
+    expected = of_bert_score(encoder, drafts, references, 2)
+    np.testing.assert_allclose(as_array(found), expected, rtol=0, atol=1e-6)
+
+
+def test_an_encoder_of_low_precision_is_run_in_float32(tmp_path):
+    encoder = save_bert(tmp_path / "bert", dtype=torch.bfloat16)
+    found = bertscore_per_report(DRAFTS, DRAFTS, Encoder(encoder, 2, baseline=None))
+    assert as_array(found) == pytest.approx(1, abs=1e-6)
+
+
+def test_a_tokenizer_that_marks_no_ends_is_refused(tmp_path):
+    """bert-score gives nan for an empty draft and 0 for one of two tokens."""
+    encoder = save_bert(tmp_path / "bert")
+    words = Tokenizer(WordLevel({word: number for number, word in enumerate(WORDS)}, "[UNK]"))
+    PreTrainedTokenizerFast(tokenizer_object=words, pad_token="[PAD]").save_pretrained(encoder)
+    with pytest.raises(ValueError, match="its tokenizer adds 0 tokens to a report"):
+        bertscore_per_report(DRAFTS, REFERENCES, Encoder(encoder, 2, baseline=None))
 
 
 def test_they_depend_on_neither_batches_nor_blocks(bert, monkeypatch):

@@ -104,12 +104,19 @@ def test_where_a_statistic_is_undefined_it_has_an_estimate_and_no_interval():
     assert np.isnan([interval.low, interval.high, drawn.p_value()]).all()
 
 
+def test_one_patient_has_neither_interval_nor_p_value():
+    drawn = resample(["a"] * len(VALUES), {"": mean}, resamples=50)[""]
+    assert drawn.interval().estimate == VALUES.mean()
+    assert np.isnan([drawn.interval().low, drawn.interval().high, drawn.p_value()]).all()
+
+
 @pytest.mark.parametrize(
     ("patients", "options", "message"),
     [
         ([], {}, "patient_ids is empty"),
-        (["a"], {"confidence": 1.0}, "confidence is 1.0"),
-        (["a"], {"resamples": 0}, "resamples is 0"),
+        (["a", "b"], {"confidence": 1.0}, "confidence is 1.0"),
+        (["a", "b"], {"resamples": 0}, "resamples is 0"),
+        (["a", "a"], {}, "all recordings are of one patient"),
     ],
 )
 def test_bad_input_is_refused(patients, options, message):

@@ -14,7 +14,8 @@ from evaluation.grounding import (
     loss_statistics,
 )
 
-PATIENTS = [str(n // 2) for n in range(20)]
+RECORDS = 40
+PATIENTS = [str(n // 2) for n in range(RECORDS)]
 
 
 def figures(name, values):
@@ -23,12 +24,12 @@ def figures(name, values):
 
 
 def losses(per_report):
-    return loss_statistics(per_report, np.full(20, 5))
+    return loss_statistics(per_report, np.full(RECORDS, 5))
 
 
 def test_a_gap_is_right_minus_other_on_the_same_patients():
     rng = np.random.default_rng(0)
-    right, other, flat = rng.normal(size=20), rng.normal(size=20), rng.normal(size=20)
+    right, other, flat = rng.normal(size=RECORDS), rng.normal(size=RECORDS), rng.normal(size=RECORDS)
     shown = {name: figures("ROUGE-L", values) for name, values in (("right", right), ("other", other), ("flat", flat))}
     figure = grounding(PATIENTS, shown).figures["ROUGE-L"]
     assert figure.right.estimate == pytest.approx(right.mean())
@@ -47,15 +48,19 @@ def test_losses_are_per_token_and_per_report():
 
 def test_a_system_that_reads_the_ecg_is_seen_to():
     rng = np.random.default_rng(0)
-    result = grounding(PATIENTS, {"right": losses(rng.normal(10, 1, 20)), "other": losses(rng.normal(20, 1, 20))})
+    result = grounding(
+        PATIENTS, {"right": losses(rng.normal(10, 1, RECORDS)), "other": losses(rng.normal(20, 1, RECORDS))}
+    )
     assert result.reads_the_ecg is True
     assert "a sign that the system reads the ECG" in result.verdict
-    text = grounding(PATIENTS, {"right": figures("ROUGE-L", [1.0] * 20), "other": figures("ROUGE-L", [0.5] * 20)})
+    text = grounding(
+        PATIENTS, {"right": figures("ROUGE-L", [1.0] * RECORDS), "other": figures("ROUGE-L", [0.5] * RECORDS)}
+    )
     assert text.reads_the_ecg is True
 
 
 def test_a_system_that_says_the_same_whatever_it_is_shown_has_a_gap_of_0_and_is_marked():
-    same = figures("ROUGE-L", np.random.default_rng(0).random(20))
+    same = figures("ROUGE-L", np.random.default_rng(0).random(RECORDS))
     result = grounding(PATIENTS, {"right": same, "other": same, "flat": same})
     gap = result.figures["ROUGE-L"].gap_other
     assert gap.estimate == gap.low == gap.high == 0
@@ -64,19 +69,19 @@ def test_a_system_that_says_the_same_whatever_it_is_shown_has_a_gap_of_0_and_is_
 
 
 def test_a_system_that_does_better_with_the_wrong_ecg_does_not_read_it():
-    better, worse = losses(np.full(20, 5.0)), losses(np.full(20, 9.0))
+    better, worse = losses(np.full(RECORDS, 5.0)), losses(np.full(RECORDS, 9.0))
     assert grounding(PATIENTS, {"right": worse, "other": better}).reads_the_ecg is False
 
 
 def test_a_figure_that_was_not_named_beforehand_gives_no_verdict():
-    shown = {"right": figures("BLEU-1", [1.0] * 20), "other": figures("BLEU-1", [0.0] * 20)}
-    shown["right"] |= figures("ROUGE-L", [0.5] * 20)
-    shown["other"] |= figures("ROUGE-L", [0.5] * 20)
+    shown = {"right": figures("BLEU-1", [1.0] * RECORDS), "other": figures("BLEU-1", [0.0] * RECORDS)}
+    shown["right"] |= figures("ROUGE-L", [0.5] * RECORDS)
+    shown["other"] |= figures("ROUGE-L", [0.5] * RECORDS)
     assert grounding(PATIENTS, shown).reads_the_ecg is False
 
 
 def test_without_exchange_nothing_is_claimed():
-    result = grounding(PATIENTS, {"right": figures("ROUGE-L", [1.0] * 20)})
+    result = grounding(PATIENTS, {"right": figures("ROUGE-L", [1.0] * RECORDS)})
     assert result.reads_the_ecg is None
     assert result.figures["ROUGE-L"].gap_other is None
     assert "not known" in result.verdict
@@ -87,10 +92,28 @@ def test_chance_is_seldom_called_reading():
     called = 0
     for seed in range(100):
         shown = {
-            name: losses(rng.normal(size=20)) | figures("ROUGE-L", rng.normal(size=20)) for name in ("right", "other")
+            name: losses(rng.normal(size=RECORDS)) | figures("ROUGE-L", rng.normal(size=RECORDS))
+            for name in ("right", "other")
         }
         called += grounding(PATIENTS, shown, seed).reads_the_ecg
-    assert called <= 14  # one-sided 2.5 % nominally; ten patients make a percentile interval too narrow
+    assert called <= 9  # one-sided 2.5 % nominally; of 20 patients a percentile interval is still a little narrow
+
+
+@pytest.mark.parametrize("patients", [2, 19])
+def test_too_few_patients_are_not_called_reading(patients):
+    shown = {name: {"ROUGE-L": lambda rows, score=score: score} for name, score in (("right", 1.0), ("other", 0.5))}
+    result = grounding([str(number) for number in range(patients)], shown)
+    assert result.reads_the_ecg is None
+    assert f"but on {patients} patients" in result.verdict
+
+
+def test_one_patient_gives_no_interval():
+    shown = {name: {"ROUGE-L": lambda rows, score=score: score} for name, score in (("right", 1.0), ("other", 0.5))}
+    result = grounding(["a", "a"], shown)
+    gap = result.figures["ROUGE-L"].gap_other
+    assert gap.estimate == 0.5
+    assert math.isnan(gap.low)
+    assert result.reads_the_ecg is False
 
 
 def test_an_undefined_figure_has_no_interval():

@@ -53,6 +53,14 @@ def test_each_answer_is_written_with_what_it_depends_on(tmp_path):
     assert "no whole JSON object" in second["error"]
 
 
+def test_a_reply_that_was_cut_within_a_character_is_kept(tmp_path):
+    path = tmp_path / "judge.jsonl"
+    first = judge_reports(ScriptedJudge(reply_of(4) + "\ud83d"), [item(1)], path)
+    again = judge_reports(ScriptedJudge(), [item(1)], path)
+    assert first.judged == again.judged
+    assert lines(path)[1]["reply"] == reply_of(4) + "\ud83d"
+
+
 def test_an_interrupted_run_asks_for_what_is_not_there(tmp_path):
     path = tmp_path / "judge.jsonl"
     with pytest.raises(JudgeUnavailableError):

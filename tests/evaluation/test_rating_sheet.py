@@ -2,8 +2,10 @@
 
 import base64
 import csv
+import dataclasses
 import io
 import json
+import random
 import re
 import shutil
 import subprocess
@@ -80,6 +82,29 @@ def test_the_order_of_the_items_given_leaves_no_trace(tmp_path):
     assert not codes[0] & codes[1]
 
 
+def test_who_knows_the_seed_and_the_design_cannot_tell_the_systems(tmp_path):
+    """What a rater can compute without the key: codes and order of other drafts on the same records and systems."""
+    given = items(records=30)
+    others = [dataclasses.replace(item, draft="Another draft.") for item in given]
+    systems = {}
+    for name, drafted in (("own", given), ("guess", others)):
+        sheet = rows(write_rating_sheets(drafted, tmp_path / name, ["Ann"], NOTICE) / "Ann.csv")
+        key = json.loads((tmp_path / name / "key.json").read_text())["items"]
+        systems[name] = [key[row["code"]]["system"] for row in sheet]
+        systems[name, "codes"] = set(key)
+    assert not systems["own", "codes"] & systems["guess", "codes"]
+    agreeing = sum(own == guess for own, guess in zip(systems["own"], systems["guess"], strict=True))
+    assert 15 <= agreeing <= 45  # of 60; with the order known it would be 60
+
+
+def test_codes_do_not_follow_from_what_the_form_shows(tmp_path):
+    write_rating_sheets(items(), tmp_path, ["Ann"], NOTICE)
+    key = json.loads((tmp_path / "key.json").read_text())
+    for known in (key["study"], "0/codes", f"{key['study']}/codes", "0"):
+        draw = random.Random(known)
+        assert "".join(draw.choices("BCDFGHJKLMNPQRSTVWXZ", k=6)) != next(iter(key["items"]))
+
+
 def test_every_score_is_described_in_the_form_and_beside_the_csv(tmp_path):
     sheets = write_rating_sheets(items(), tmp_path, ["Ann"], NOTICE)
     criteria = form_data(sheets / "Ann.html")["criteria"]
@@ -127,6 +152,8 @@ def test_no_draft_can_end_the_element_that_holds_it(tmp_path):
         ("rate 90; =cmd()", "rate 90; '=cmd()"),
         ("+1\t-2\r@3", "'+1\t'-2\r'@3"),
         ("T wave -0.1 mV, PR = 180", "T wave -0.1 mV, PR = 180"),
+        ('x;"=1+1;y', "x;\"'=1+1;y"),
+        ('"-2"', '"\'-2"'),
         ("", ""),
     ],
 )
@@ -168,7 +195,7 @@ def test_bad_input_is_refused(tmp_path, reports, raters, message):
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="needs Chromium to run the form")
 def test_the_form_downloads_what_the_csv_sheet_holds(tmp_path):
     """The form runs in a browser: unrated, then with one report rated, and again after a reload."""
-    reports = [RatingItem("1", "a", "p", HOSTILE, "für -x"), RatingItem("2", "a", "p", "- b;\t=c\r\n+d", None)]
+    reports = [RatingItem("1", "a", "p", HOSTILE, "für -x"), RatingItem("2", "a", "p", '- b;\t=c\r\n+d;"=e', None)]
     sheets = write_rating_sheets(reports, tmp_path, ["Ann"], NOTICE)
     page = (sheets / "Ann.html").read_text("utf-8")
     probe = """<script>

@@ -208,8 +208,11 @@ def test_one_rater_has_means_but_no_agreement():
     assert (agreement.icc, agreement.alpha_ordinal, agreement.alpha_interval) == (None, None, None)
 
 
-def test_a_system_that_nobody_rated_has_no_score():
+def test_a_system_that_nobody_rated_has_no_score_and_one_patient_no_interval():
     summary = rating_summary(made([[1], [np.nan]], "ab"), resamples=50)
+    mean = summary.scores["a"]["logic"].mean
+    assert mean.estimate == 1
+    assert np.isnan([mean.low, mean.high]).all()
     assert summary.scores["b"] == {}
 
 

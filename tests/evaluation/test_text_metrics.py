@@ -98,7 +98,8 @@ def test_an_empty_draft_scores_zero(mode):
         (["a", "b"], ["a"], "2 drafts but 1 references"),
         ([], [], "no reports to score"),
         (["a", "b"], ["a", " \n"], r"references \[1\] \(1 in all\) are empty"),
-        ("sinus", "sinus", "not one string"),
+        ("sinus", "sinus", "not one str"),
+        ({"1": "sinus"}, {"1": "sinus"}, "not one dict"),
         ([None], ["a"], "draft 0 is NoneType"),
     ],
 )

@@ -65,8 +65,14 @@ def test_nltks_archive_reads_as_its_folder_does(tmp_path):
 
 def test_the_environment_variable_comes_first(tmp_path, monkeypatch):
     monkeypatch.setenv("MEIT_WORDNET", str(tmp_path))
-    with pytest.raises(WordNetNotFoundError, match="it lacks index.noun, data.noun"):
+    with pytest.raises(WordNetNotFoundError, match=r"it lacks index.noun, data.noun.*apt-get install wordnet-base"):
         open_wordnet()
+
+
+def test_a_file_that_is_no_archive_is_named(tmp_path):
+    (tmp_path / "wordnet.zip").write_text("not found")
+    with pytest.raises(WordNetNotFoundError, match=r"wordnet\.zip: no WordNet, and no zip file.*wordnet-base"):
+        WordNet(tmp_path / "wordnet.zip")
 
 
 def test_where_there_is_none_the_error_names_three_ways(tmp_path, monkeypatch):
