@@ -208,7 +208,7 @@ SUBJECTS: dict[str, dict[str, str]] = {
         "normal": "",
         "small": "LVOLT",
     },
-    "q": {},
+    "q": {"abnormal": "QWAVE", "pathological": "QWAVE", "small": "QWAVE", "wide": "QWAVE"},
     "r": {"small": "PRWP", "low": "PRWP", "delayed": "PRWP", "high": "ABQRS", "normal": "", "abnormal": "PRWP"},
     "progression": {
         "small": "PRWP",
@@ -283,7 +283,7 @@ MODIFIERS = frozenset(term for rules in HEADS.values() for needed, _ in rules fo
 KINDS = (
     frozenset({"left", "right"}),
     frozenset({"anterior", "posterior", "septal", "lateral", "inferior"}),
-    frozenset({"atrial", "ventricular", "supraventricular", "junctional"}),
+    frozenset({"sinus", "atrial", "ventricular", "supraventricular", "junctional"}),
     frozenset({"first", "second", "third"}),
     frozenset({"complete", "incomplete"}),
 )

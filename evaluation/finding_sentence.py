@@ -4,7 +4,7 @@ Heads take the modifiers before them, and those behind that no later head takes;
 side ("t waves are low or flat in I and inverted in aVL").
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from .finding_classes import FINDING_CLASSES, SITES
@@ -24,7 +24,9 @@ from .finding_rules import (
 from .report_terms import COMMA, Term
 
 SEPARATORS = frozenset({COMMA, "and", "or"})
-CUES = frozenset({"neg", "may", "suspected", "perhaps", "instead", "neg_after", "after", "nothing", "due"})
+CUES = frozenset(
+    {"neg", "may", "suspected", "perhaps", "instead", "neg_after", "neg_either", "unread", "after", "nothing", "due"}
+)
 # A modifier belongs to a head that is at most so many words further.
 _REACH = 4
 
@@ -38,6 +40,7 @@ class Named:
         lone: of a quality without a subject, the code that it names; "abnormal" names one only if it is denied, and
             "nothing" none.
         absent: the code of its absence.
+        subject: where the subject is that has the quality; None for a head.
     """
 
     codes: tuple[str, ...]
@@ -48,7 +51,7 @@ class Named:
     ages: list[str] = field(default_factory=list)
     lone: str = ""
     absent: str = ""
-    subject: bool = False
+    subject: int | None = None
     summary_of_parts: bool = False
     is_negated: bool = False
     is_possible: bool = False
@@ -140,12 +143,13 @@ class Sentence:
         self.subject = subject = _Subject(name, index, first, partner, sites)
         if name in ALONE:
             subject.has_quality = True
-            self._add(Named((ALONE[name],), first, index, index, subject=True), subject)
+            self.used.update(before)
+            self._add(Named((ALONE[name],), first, index, index, subject=index), subject)
         elif before:
             for at in before:
                 self._name_quality(subject, at, self.names[at])
         else:
-            self._add(Named((), first, index, index, subject=True, absent=ABSENT.get(name, "")), subject)
+            self._add(Named((), first, index, index, subject=index, absent=ABSENT.get(name, "")), subject)
 
     def _only_separators(self, start: int, end: int) -> bool:
         between = self.names[start + 1 : end]
@@ -160,7 +164,7 @@ class Sentence:
 
     def _fits_subject(self, index: int, quality: str) -> bool:
         subject = self.subject
-        if subject is None or quality not in SUBJECTS[subject.name]:
+        if subject is None or subject.name in ALONE or quality not in SUBJECTS[subject.name]:
             return False
         if index and self.names[index - 1] == "otherwise":
             return False
@@ -184,11 +188,11 @@ class Sentence:
         again = False
         while subject is not None:
             if quality in SUBJECTS[subject.name]:
-                self.named = [it for it in self.named if it.codes or not it.subject or it.at != subject.at]
+                self.named = [it for it in self.named if it.codes or it.subject != subject.at]
                 first = index if subject.has_quality or again else min(index, subject.first)
                 codes = tuple(SUBJECTS[subject.name][quality].split())
                 at = max(index, subject.at)
-                self._add(Named(codes, first, at, at, subject=True), subject)
+                self._add(Named(codes, first, at, at, subject=subject.at), subject)
                 subject.has_quality = True
                 self.used.add(index)
             subject, again = subject.partner, True
@@ -230,6 +234,8 @@ class Sentence:
         if codes is None and (name in ("beat", "disease") or name in QUALITIES):
             return False
         first = min([index, *before])
+        if name == "rhythm" and before and self.names[first - 1 : first] == ["pacemaker"]:
+            codes = ()  # "paced ventricular rhythm": no rhythm of the ventricles' own
         named = Named(codes or (), first, index, last)
         named.summary_of_parts = name == "block" and "bifascicular" in {self.names[at] for at in before}
         if named.has_sites:
@@ -285,22 +291,37 @@ class Sentence:
         while at < len(self.names) and self.names[at] in (COMMA, "of"):
             linked = linked or self.names[at] == "of"
             at += 1
-        after: list[int] = []
-        while at < len(self.names) and self.names[at] in can:
-            after.append(at)
-            at += 1
-        if linked or not after:
-            return after
+        after = self._run(at, can)
+        if not linked and after:
+            following = self._following(after[-1] + 1)
+            taken = next((place for place, it in enumerate(after) if self.names[it] in takes(following)), len(after))
+            after = after[:taken]
+        if after and self.names[after[-1] + 1 : after[-1] + 2] in (["and"], ["or"]):
+            listed = self._run(after[-1] + 2, can)
+            if listed and self.names[listed[0]] not in takes(self._following(listed[-1] + 1)):
+                after += [after[-1] + 1, *listed]  # "complexes, atrial and ventricular", "AV block II or III"
+        return after
+
+    def _run(self, start: int, can: Collection[str]) -> list[int]:
+        """The places from `start` on that hold one of `can`."""
+        end = start
+        while end < len(self.names) and self.names[end] in can:
+            end += 1
+        return list(range(start, end))
+
+    def _following(self, start: int) -> str:
+        """The head or subject that comes next, with only modifiers before it; else what is in its place."""
         is_modifier = MODIFIERS | QUALITIES
-        following = next((it for it in self.names[at:] if it in HEADS or it in SUBJECTS or it not in is_modifier), "")
-        taken = next((position for position, it in enumerate(after) if self.names[it] in takes(following)), len(after))
-        return after[:taken]
+        return next((it for it in self.names[start:] if it in HEADS or it in SUBJECTS or it not in is_modifier), "")
 
     def _read_sites_and_ages(self, named: Named, before: Sequence[int]) -> None:
         """Before the head, and behind it: "infarct, probably old", "ischaemia in V5-6", "infarct of uncertain age"."""
         named.sites = self._sites(before)
         named.ages = list(self.ages)
-        ages, places, passed, end = self._places_and_ages_after(named.last + 1)
+        start = named.last + 1
+        while start < len(self.names) and self.terms[start].word == self.terms[named.at].word:
+            start += 1  # the rest of an abbreviation, "STEMI"
+        ages, places, passed, end = self._places_and_ages_after(start)
         following = next((name for name in self.names[end:] if name not in MODIFIERS), "")
         is_next_named = following in HEADS or following in SUBJECTS
         is_listed = COMMA in passed and following in ("infarct", "damage")
@@ -314,7 +335,7 @@ class Sentence:
         named.sites.update(*({self.names[at], *self.terms[at].sites} & set(SITES) for at in taken))
         if taken:
             named.last = max(taken)
-            self.used.update(range(named.at + 1, named.last + 1))
+            self.used.update(range(start, named.last + 1))
 
     def _places_and_ages_after(self, start: int) -> tuple[list[int], list[int], set[str], int]:
         """Ages, and sites and leads, with what is passed on the way, and where they end."""

@@ -18,6 +18,7 @@ from .report_terms import STOP, Term, read_terms
 _LONGEST_SENTENCE = 200
 # A rate without an origin says nothing beside one with an origin: "the cause of the bradycardia is not evident".
 _RATES = {"TACH": {"STACH", "SVTAC", "VT"}, "BRAD": {"SBRAD"}}
+_OPPOSITES = {"NORM": "ABN", "ABN": "NORM", "abnormal": "NORM"}
 _CONDUCTION_PARTS = {"CRBBB", "CLBBB", "IRBBB", "LAFB", "LPFB"}
 
 
@@ -78,7 +79,7 @@ def _findings_of(one: Named, there: set[str]) -> Iterable[Finding]:
         return
     certainty = "possible" if one.is_possible and not one.is_negated else "certain"
     if one.lone:
-        code = {"NORM": "ABN", "ABN": "NORM", "abnormal": "NORM"}.get(one.lone) if one.is_negated else one.lone
+        code = _OPPOSITES.get(one.lone) if one.is_negated else one.lone
         if code in FINDING_CLASSES:
             yield Finding(code, certainty=certainty)
         return
@@ -87,8 +88,8 @@ def _findings_of(one: Named, there: set[str]) -> Iterable[Finding]:
     for code in one.codes:
         if code in _RATES and there & _RATES[code]:
             continue
-        if code == "ABN" and one.is_negated:
-            yield Finding("NORM")
+        if code in _OPPOSITES and one.is_negated:
+            yield Finding(_OPPOSITES[code])
             continue
         has_site = FINDING_CLASSES[code].has_site
         sites = tuple(one.sites) if has_site else ()

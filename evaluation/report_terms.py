@@ -25,6 +25,8 @@ _TOKEN = re.compile(
 _SPACES = re.compile(r"[^\S\n]+")
 _PLURAL = re.compile(r"\((?:s|n|a|er|en|e)\)")
 _GLUED_LEAD = re.compile(r"(.{1,4}?)(iii|ii|avf|avl|avr|v[1-6])$")
+# "ä" as two letters; LAE and RAE are no such words.
+_AE = re.compile(r"(?<!\b[lr])ae|ae\B")
 _DIGRAPHS = str.maketrans({"ß": "ss", "æ": "ae", "ø": "o", "\u2010": "-", "\u2011": "-", "\u2013": "-", "\u2014": "-"})
 _SITES = {
     "v1": "septal",
@@ -73,7 +75,7 @@ def fold(text: str) -> str:
     text = html.unescape(text).lower().translate(_DIGRAPHS)
     if not text.isascii():
         text = "".join(mark for mark in unicodedata.normalize("NFKD", text) if not unicodedata.combining(mark))
-    return text.replace("ae", "a").replace("oe", "o").replace("ue", "u")
+    return _AE.sub("a", text).replace("oe", "o").replace("ue", "u")
 
 
 def entries(*tables: dict[str, str]) -> Iterator[tuple[tuple[str, ...], str]]:
@@ -227,8 +229,7 @@ def _is_word(written: str, word: str) -> bool:
 
 
 def _terms_of_token(kind: str, written: str, index: int, before: list[Term]) -> Iterable[Term]:
-    follows_block = bool(before) and before[-1].name == "block" and index - before[-1].word <= 1
-    if kind in ("word", "number") and written in _DEGREES and follows_block:
+    if kind in ("word", "number") and written in _DEGREES and _is_degree(index, before):
         return [Term(_DEGREES[written], index)]
     if kind == "word":
         names = terms_of_word(written) if len(written) <= LONGEST_WORD else None
@@ -246,6 +247,16 @@ def _terms_of_token(kind: str, written: str, index: int, before: list[Term]) -> 
     if kind == "comma":
         return [Term("perhaps" if written == "?" else COMMA, index)]
     return []
+
+
+def _is_degree(index: int, before: list[Term]) -> bool:
+    """Whether a number is that of an AV block: "AV block II", "AV block II or III"."""
+    if not before or index - before[-1].word > 1:
+        return False
+    *earlier, last = (term.name for term in before[-3:])
+    if last in ("or", "and"):
+        return len(earlier) == 2 and earlier[0] == "block" and earlier[1] in _DEGREES.values()
+    return last == "block"
 
 
 def _lead_sites(word: str) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ ENGLISH = {
     "ecg": "ecg ecgs electrocardiogram* tracing trace tracings finding findings ecg_findings study egk",
     "st": "st st_segment* sts",
     "st change": "st_deviation* st_segment_deviation* st_shift*",
-    "t": "t t_wave* twave*",
+    "t": "t t_wave* twave* t_wave_amplitude*",
     "stt": "st_t st_/_t st_&_t st_and_t st_segment_and_t st_segments_and_t st_or_t stt st_segment_or_t st_segment_t",
     "qrs": "qrs qrs_t qrs_(_t_) qrs_/_t qrs_complex*",
     "q": "q_wave* q qs pathological_q qs_complex*",
@@ -44,6 +44,7 @@ ENGLISH = {
     "flat": "flat flattened flattening flatening flach* flch",
     "low": "low reduced diminished lower",
     "high": "high tall pointed peaked taller hyperacute prominent excessive increased",
+    "low t": "low_amplitude_t low_amplitude_t_wave* low_voltage_t_wave*",
     "small": "small tiny poor loss lack missing lost reduction",
     "wide": "wide widened widening broad broadened broadening",
     "long": "long prolong* lengthened lengthening extended",
@@ -53,13 +54,14 @@ ENGLISH = {
     "disturbance": "disturb* disorder* defect*",
     "delayed": "delay* slowed retard*",
     # What tells one from another.
-    "sinus": "sinus sinusal sin.",
+    "sinus": "sinus sinusal sin. sinus_node",
     "atrial": "atrial atrium atria auric* anterior_chamber front_chamber",
-    "supraventricular": "supraventric* supraventr supraventr. sv supra_ventricular",
-    "ventricular": "ventric* venric* ventr ventr. ven",
+    "supraventricular": "supraventric* supraventr supraventr. supraven sv supra_ventricular",
+    "ventricular": "ventric* venric* ventr ventr. vent ven",
     "junctional": "junctional nodal av_nodal av_node a_v_nodal node av_junctional",
     "idioventricular": "idioventr*",
-    "ectopic": "ectopic wandering multifocal_atrial low_atrial chaotic",
+    "ectopic": "ectopic wandering chaotic",
+    "ectopic atrial": "multifocal_atrial low_atrial",
     "escape": "escape",
     "premature": "premature remature extra premture",
     "accelerated": "accelerated",
@@ -113,6 +115,7 @@ ENGLISH = {
     "beat": "beat* complex complexes contraction* systole* depolarization* depolarisation*",
     "premature beat": "extrasystol* extasystol* extra_systole* ectopy ectopics ectopies extrabeat* premature_beat* "
     "extra_beat*",
+    "beat after": "or_aberrantly_conducted_complex* or_aberrantly_conducted_beat*",
     "bigeminy": "bigemin* bigemim* trigemin* quadrigemin*",
     "rate": "rate response frequency",
     "pause": "pause* sinus_arrest arrest standstill",
@@ -127,7 +130,7 @@ ENGLISH = {
     "old infarct": "scar scars",
     "damage": "damage* necrosis necrot*",
     "injury": "injur*",
-    "ischaemia": "ischaem* ischem* ischa* ischae* oschaemia",
+    "ischaemia": "coronary_syndrome* ischaem* ischem* ischa* ischae* oschaemia",
     "involvement": "involve* envolve* affection*",
     "disease": "disease",
     "aneurysm": "aneurysm* aneur",
@@ -138,33 +141,43 @@ ENGLISH = {
     "medication_effect hypomagn* antiarrhythmic*",
     "artefact": "artifact* artefact* noise noisy tremor* baseline_drift baseline_wander* baselinedrift "
     "baselinewander* drift wander unsuitable interference motion",
-    "reversal": "reversal* interchange* swapped swap misplace*",
+    "reversal": "reversal* reversed interchange* swapped swap misplace*",
     # How sure it is.
     "neg": "no not without absence_of nothing none neither negative_for free_of never rather_than no_longer absence "
-    "no_evidence_of no_evidence no_signs_of no_sign_of isn't",
+    "no_evidence_of no_evidence no_signs_of no_sign_of isn't little_evidence_of little_evidence_for lacks against "
+    "nothing_to_suggest has_replaced have_replaced replaces",
     "neg_after": "not_present not_seen not_evident not_detected not_found not_noted not_identified not_visible "
-    "is_absent are_absent absent ruled_out excluded was_excluded unlikely is_unlikely no_longer_present "
-    "no_longer_seen no_longer_evident has_resolved resolved has_disappeared disappeared not_demonstrated "
-    "not_apparent is_no_longer_present not_observed been_ruled_out been_excluded",
+    "is_absent are_absent ruled_out was_excluded no_longer_present no_longer_seen no_longer_evident has_resolved "
+    "has_disappeared disappeared not_demonstrated "
+    "not_apparent is_no_longer_present not_observed been_ruled_out been_excluded not_met not_fulfilled not_satisfied "
+    "cannot_be_seen can_not_be_seen is_gone are_gone has_been_replaced replaced_by",
+    "neg_either": "absent unlikely is_unlikely excluded resolved",
     "nothing": "no_change no_changes no_significant_change no_interval_change without_change no_significant_changes "
     "not_only not_significantly_changed not_significant not_changed unchanged cause_of no_further_analysis "
-    "not_necessarily no_previous_ecg no_prior_ecg no_previous_tracing",
-    "instead": "risk_of at_risk_of developing risk_for",
+    "not_necessarily no_previous_ecg no_prior_ecg no_previous_tracing no_doubt without_doubt without_a_doubt "
+    "assumes_no_reversal no_acute_change* no_new_change* without_significant_change* without_interval_change* "
+    "not_seen_previously not_seen_before not_previously_seen not_seen_on_prior not_seen_on_previous "
+    "not_seen_on_the_previous not_seen_on_the_prior not_present_previously not_present_before not_previously_present "
+    "not_present_on_prior not_present_on_previous not_present_on_the_prior not_present_on_the_previous",
+    "instead": "risk_of at_risk_of developing risk_for not_specific_for not_diagnostic_of not_diagnostic_for",
+    "unread": "cannot_be_assessed can_not_be_assessed cannot_be_evaluated cannot_be_interpreted not_assessable",
     "suspected": "suspected suspect questionable equivocal",
     "may": "possible_cause_of suspicion* consider cannot_rule_out can_not_rule_out cannot_exclude can_not_exclude "
     "could_not_rule_out may might could rule_out r_/_o query suggest* suggestive suggesting suggested consistent "
     "consistant in_keeping_with compatible indicat* such_as as_in such_as_in as_with represent* exclude to_exclude "
     "commonly to_rule_out concern* suspicious raise* favor* cant_rule_out unable_to_rule_out differential dd dd_: "
     "cannot_entirely_exclude can't_rule_out can't_exclude not_exclude does_not_exclude do_not_exclude doubtful "
-    "could_be may_be",
+    "could_be may_be consistent_with_but_not_diagnostic_of possibility whether raising cannot_be_distinguished_from "
+    "indistinguishable_from",
     "perhaps": "possibl* possable posssible possib probabl* likely apparent* perhaps presumably presumed potential* "
     "is_likely are_likely",
     "after": "cannot_be_excluded can_not_be_excluded cannot_be_entirely_excluded cannot_be_ruled_out "
     "can_not_be_ruled_out not_excluded is_not_excluded not_ruled_out should_be_considered "
     "cannot_be_completely_excluded is_suspected are_suspected is_possible are_possible cannot_be_safely_excluded "
     "not_entirely_excluded could_not_be_excluded be_considered cannot_be_definitely_excluded a_likely_cause "
-    "is_a_likely_cause is_a_possible_cause likely_cause possible_cause must_be_considered cannot_be_excl* "
-    "cannot_be_exc or_aberrant or_aberrantly is_questionable not_be_excluded not_be_ruled_out are_likely_causes",
+    "is_a_likely_cause is_a_possible_cause likely_cause possible_cause must_be_considered was_considered "
+    "is_considered cannot_be_excl* cannot_be_exc or_aberrant or_aberrantly is_questionable not_be_excluded "
+    "not_be_ruled_out are_likely_causes",
     "due": "due because secondary reflect* caused explained",
     # What joins and parts.
     "and": "and plus & +",
@@ -172,7 +185,7 @@ ENGLISH = {
     "of": "of",
     "in": "in involving over throughout",
     "with": "with during",
-    "but": "but however although though except which while whereas this these it they",
+    "but": "but however although though except which while whereas this these it they and_the and_there",
 }
 
 GERMAN = {
@@ -190,7 +203,8 @@ GERMAN = {
     "axis": "lagetyp* achse* lage el_achse",
     "type": "typ",
     "voltage": "spannung* amplituden*",
-    "repolarisation": "rückbildung* erregungsrückbildung* repolarisation*",
+    "repolarisation": "kammerendteil* endteil* endstrecken* endstrecke rückbildung* erregungsrückbildung* "
+    "repolarisation*",
     "conduction": "leitung* leistung* erregungsleitung* überleitung* erregungsausbreitung*",
     "quality": "qualität signalqualität",
     "transition": "übergang* bergang",
@@ -203,7 +217,8 @@ GERMAN = {
     "elevated": "hebung* hebunh gehoben* angehoben* anhebung*",
     "inverted": "negativ* invertiert* negativierung*",
     "flat": "flach* abgeflacht* abflachung*",
-    "low": "nieder niedrig* niedervoltage* klein",
+    "low": "nieder niedrig* klein",
+    "voltage low": "niedervoltage*",
     "high": "hoch hohe hohes hoher spitz* überhöht*",
     "small": "schlecht* verlust fehlend* reduktion klein* mangelnd* geringe verzögert*",
     "wide": "verbreiter* breit*",
@@ -276,7 +291,7 @@ GERMAN = {
     "infarct": "infarkt* herzinfarkt*",
     "old infarct": "narbe*",
     "damage": "schaden* schädigung* nekrose*",
-    "ischaemia": "ischämi*",
+    "ischaemia": "ischämi* koronarsyndrom*",
     "aneurysm": "aneurysma*",
     "early_repolarisation": "frühe_repolarisation*",
     "pericarditis": "perikarditis perimyokarditis",
@@ -285,10 +300,13 @@ GERMAN = {
     "artefact": "artefakt* verwackel* rauschen muskelzittern baselinewandern",
     "quality small": "schlechte_qualität schlechte_signalqualität",
     "reversal": "vertauscht* vertauschung* verpolt* verpolung*",
-    "neg": "kein keine keinen keiner keinerlei ohne nicht kein_hinweis_auf keine_hinweise_auf kein_anhalt_für nichts",
-    "neg_after": "fehlt nicht_erkannt nicht_vorhanden nicht_nachweisbar nicht_erkennbar ausgeschlossen "
-    "ist_ausgeschlossen",
-    "nothing": "keine_änderung keine_veränderung unverändert ohne_änderung",
+    "neg": "nein kein keine keinen keiner keines keinem keinerlei weder ohne nicht kein_hinweis_auf "
+    "keine_hinweise_auf kein_anhalt_für nichts",
+    "neg_after": "unwahrscheinlich fehlt fehlen nicht_erkannt nicht_vorhanden nicht_nachweisbar nicht_erkennbar "
+    "nicht_nachgewiesen ausgeschlossen ist_ausgeschlossen liegt_nicht_vor liegen_nicht_vor findet_sich_nicht "
+    "finden_sich_nicht",
+    "nothing": "alter_fehlt keine_änderung keine_veränderung unverändert ohne_änderung",
+    "unread": "nicht_beurteilbar nicht_zu_beurteilen",
     "suspected": "fraglich* fragl fragl.",
     "may": "verdacht v_._a_. va hinweis_auf vereinbar_mit evtl eventuell zum_ausschluss ausschluss wie_bei passend_zu",
     "perhaps": "möglich* mögl mögl. wahrscheinlich* vermutlich* wahrsch wahrsch. vielleicht",
@@ -297,11 +315,11 @@ GERMAN = {
     "nicht_ausgeschlossen_werden",
     "due": "bedingt infolge aufgrund wegen",
     "and": "und sowie",
-    "or": "oder bzw",
+    "or": "oder bzw noch",
     "of": "von des der",
     "in": "im über in_ableitung",
     "with": "mit bei",
-    "but": "aber jedoch",
+    "but": "aber jedoch und_die und_der und_das",
 }
 
 SWEDISH = {
@@ -380,7 +398,7 @@ SWEDISH = {
     "electrolyte": "kalium* läkemedel*",
     "artefact": "brus störd",
     "reversal": "förväxl*",
-    "neg": "ej inte inget inga ingen utan",
+    "neg": "ej inte inget inga ingen utan varken",
     "neg_after": "ej_funna ej_påvisad saknas",
     "nothing": "oförändrat ingen_förändring",
     "suspected": "misstänk*",
@@ -411,7 +429,9 @@ ABBREVIATIONS = {
     "premature atrial beat": "pac pacs apc apcs sves apb apbs sve",
     "premature beat": "prc",
     "bigeminy": "bigu trigu",
-    "first av block": "1avb lpr of_block_in of_block_i from_block_in av_block_in a_v_block_in",
+    "rapid rate": "rvr",
+    "av block": "avb",
+    "first av block": "1avb lpr of_block_in of_block_i of_block_ip from_block_in av_block_in a_v_block_in",
     "second av block": "2avb mobitz* wenckebach*",
     "third av block": "3avb chb",
     "right bundle block": "rbbb crbbb rsb",
@@ -425,6 +445,7 @@ ABBREVIATIONS = {
     "right hypertrophy": "rvh",
     "left ventricular": "lv",
     "right ventricular": "rv",
+    "left ventricular right ventricular": "biventric*",
     "left atrial": "la",
     "right atrial": "ra",
     "septal hypertrophy": "sehyp",
@@ -437,6 +458,7 @@ ABBREVIATIONS = {
     "ecg normal": "norm",
     "qrs abnormal": "abqrs",
     "q": "qwave",
+    "progression small": "prwp",
     "voltage low": "lvolt",
     "voltage high": "hvolt",
     "inferior infarct": "imi ilwmi iwmi hwi",
@@ -450,9 +472,10 @@ ABBREVIATIONS = {
     "inferior posterior infarct": "ipmi",
     "inferior posterior lateral infarct": "iplmi",
     "infarct": "ami",
-    "acute infarct": "nstemi nste_mi non_stemi",
+    "acute infarct": "nstemi nste_mi non_stemi non_st_elevation_mi non_st_elevation_myocardial_infarction "
+    "non_st_segment_elevation_myocardial_infarction",
     "acute infarct st elevated": "stemi st_elevation_mi st_elevation_myocardial_infarction st_elevation_infarct* "
-    "ste_mi",
+    "st_segment_elevation_myocardial_infarction ste_mi",
     "injury": "inj",
     "anterior septal injury": "injas",
     "anterior lateral injury": "injal",
@@ -473,7 +496,7 @@ ABBREVIATIONS = {
     "t abnormal": "ndt nt tab",
     "t inverted": "invt tneg twi",
     "t flat": "lowt",
-    "stt abnormal": "nstt",
+    "stt abnormal": "nstt nsstt* sttwa",
     "qt long": "lngqt lqts",
 }
 
@@ -481,9 +504,10 @@ ABBREVIATIONS = {
 ENGLISH_ONLY = (
     "a about after again all also an analyzed any apical appears are arm as at available basically be been before "
     "being between both brief by can case cause certain certainly chamber chest clinical clinically clinician common "
-    "compared computer consensus correlation could course crit crit. criteria data deep definite definitely degree "
+    "compared computer consensus correlation could course crit crit. criteria data deep deg demand definite "
+    "definitely degree "
     "demonstrated demonstrates demonstrating derived detected determinable determine developed deviation diagnostic "
-    "did difficult diffuse discrete displaced do does during each earlier early edit effect either electric "
+    "did difficult diffuse discrete displaced do does during each earlier early edit effect either electric electronic "
     "electrical electrode electrodes especially evidence evident exercise exists extensive extreme extremely "
     "extremities extremity features for found frequent from further generalized generally grade gross grossly had has "
     "have he her his how hyperexcited hyperrotated hyperrotation identified if impulse including inner intermittent "
@@ -501,9 +525,10 @@ ENGLISH_ONLY = (
     "who why widespread will within without would yet you your"
 )
 GERMAN_ONLY = (
-    "als an auch auf aus brustwand danach dann das dem den deutliche die ein eine einem einer eines erfolgreiche "
-    "erneut etwas für grad grades ist jetzt konstant kriterien leichte mässige nach neu noch nur periphere puls "
-    "regelmässiger rhythmus seit sicher sind stabil teilweise typ unspez unspez. unspezifisch unspezifische "
+    "als an auch auf aus brustwand danach dann das dem den deutliche die eher ein eine einem einer eines erfolgreiche "
+    "erneut etwas für grad grades ist jetzt konstant kriterien leichte mässige nach neu nur periphere puls "
+    "regelmässiger rhythmus seit sicher signifikante signifikanten signifikanter sind stabil teilweise typ unspez "
+    "unspez. unspezifisch unspezifische "
     "unspezifischer unspezifisches unter unveränderter verlauf vor wand war werden wie wird zu zum zur überdreht "
     "überdrehter"
 )

@@ -78,11 +78,13 @@ _EXPECTED: dict[str, tuple[str, float, float]] = {
 _REGULAR_IN_AF = {"PACE", "3AVB", "JR", "IVR"}
 
 _NUMBER = r"(?P<{}>\d{{2,3}})(?![\d.,:]*\d)"
+_PER_MINUTE = r"(?:bpm|(?:(?:beats|schl[aä]ge|slag)\s*)?(?:/|per\b|pro\b)\s*min)"
 _STATED_RATE = re.compile(
     r"(?P<ventricular>\bventricular\s+)?"
-    r"\b(?:rate|response|hr|hf|(?:herz)?frequenz|frekvens)\b"
-    r"(?:\s|of|is|=|:|um|ca\.?|approx\.?|about)*" + _NUMBER.format("after") + r"(?!\s*(?:ms|%|mv))"
-    r"|(?<![\d.,:])" + _NUMBER.format("before") + r"\s*(?:bpm|/\s*min|(?:beats )?per minute|pro minute)",
+    r"\b(?:rate|response|hr|hf|(?:herz)?frequenz|(?:hj[aä]rt)?frekvens)\b"
+    r"(?:\s|of|is|at|=|:|um|ca\.?|approx\.?|approximately|about|around)*"
+    rf"{_NUMBER.format('after')}(?!\s*(?:ms|%|mv))"
+    rf"|(?<![\d.,:]){_NUMBER.format('before')}\s*{_PER_MINUTE}",
     re.IGNORECASE,
 )
 # Of the atria (unless they fibrillate), or of another time.

@@ -49,9 +49,11 @@ def measure(signal_mv: np.ndarray, sampling_rate: float, lead_names: Sequence[st
         raise ValueError(f"signal of shape {signal.shape} for {len(lead_names)} lead names; expected (leads, samples)")
     if not sampling_rate >= _LOWEST_RATE:
         raise ValueError(f"sampling_rate is {sampling_rate} Hz, expected at least {_LOWEST_RATE:g} Hz")
+    if signal.shape[1] < _SHORTEST * sampling_rate:
+        return Measurements()
     leads = _usable_leads(signal, lead_names)
     voters = [leads[name] for name in _VOTERS if name in leads]
-    if not voters or signal.shape[1] < _SHORTEST * sampling_rate:
+    if not voters:
         return Measurements()
     beats = _beats(np.stack(voters), sampling_rate)
     intervals = _rr_intervals(beats, np.isfinite(signal).any(axis=0)) / sampling_rate

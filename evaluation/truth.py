@@ -88,8 +88,9 @@ class ReportTruth:
     Attributes:
         stated: what the draft says.
         expected: what the reference says.
-        correct: what both say, to the word.
-        hallucinated: stated, and implied neither by the reference nor by the SCP-ECG statements.
+        correct: what both say, to the word, less what is hallucinated.
+        hallucinated: stated, and implied neither by the reference nor by the SCP-ECG statements; `MI` also where an
+            infarction that they call old, or of undetermined age, is said to be acute.
         omitted: expected, and not implied by the draft.
         critical: codes that must not be missed (`Finding.is_critical`) in the reference or the statements.
         critical_missed: those that the draft does not imply. An acute infarction is missed by a draft that calls it
@@ -133,20 +134,25 @@ def report_truth(draft: Iterable[Finding], reference: Iterable[Finding], scp: It
         reference: those of its reference.
         scp: those of the recording's SCP-ECG statements (`scp_findings`), which may know more than the reference.
     """
-    draft, reference = list(draft), list(reference)
+    draft, reference, scp = list(draft), list(reference), list(scp)
     known = [*reference, *scp]
     stated, expected = labels_of(draft), labels_of(reference)
     critical = {finding.code for finding in known if finding.is_critical}
     warned_of = {finding.code for finding in draft if finding.is_critical}
+    # A statement on an infarction without an age leaves open what the reference may settle.
+    is_age_known = any(finding.age is not None for finding in reference if not finding.is_negated)
+    supporting = [finding for finding in scp if not is_age_known or finding.code != "MI" or finding.age is not None]
+    critical_hallucinated = frozenset(code for code in warned_of if not _warns_of([*reference, *supporting], code))
+    hallucinated = (stated - implied(labels_of(known))) | critical_hallucinated
     return ReportTruth(
         stated=stated,
         expected=expected,
-        correct=stated & expected,
-        hallucinated=stated - implied(labels_of(known)),
+        correct=(stated & expected) - hallucinated,
+        hallucinated=hallucinated,
         omitted=expected - implied(stated),
         critical=frozenset(critical),
         critical_missed=frozenset(code for code in critical if not _warns_of(draft, code)),
-        critical_hallucinated=frozenset(code for code in warned_of if not _warns_of(known, code)),
+        critical_hallucinated=critical_hallucinated,
         contradicted=_contradicted(draft, reference),
     )
 

@@ -133,8 +133,8 @@ def found(text: str, language: str | None = None) -> list[str]:
 
 
 def denied(code: str) -> list[str]:
-    """A report that is not abnormal is normal."""
-    return ["NORM"] if code == "ABN" else [f"no {code}"]
+    """A report that is not abnormal is normal, and the other way round."""
+    return {"ABN": ["NORM"], "NORM": ["ABN"]}.get(code, [f"no {code}"])
 
 
 def test_every_class_has_an_english_term_here():
@@ -164,6 +164,31 @@ def test_no_flips_a_finding_in_swedish(code, term, frame):
     assert found(frame.format(term)) == denied(code)
 
 
+# With the findings that "no" must leave as they are.
+BESIDE_OTHERS = [
+    ("Atrial flutter, no {}, low voltage.", ["AFLT", "LVOLT"]),
+    ("Atrial flutter without any sign of {}. Low voltage.", ["AFLT", "LVOLT"]),
+    ("Atrial flutter, with neither {} nor pericarditis, and low voltage.", ["AFLT", "LVOLT", "no PERI"]),
+    ("No {}, and the voltage is low.", ["LVOLT"]),
+    ("No {}, but the QT interval is prolonged.", ["LNGQT"]),
+    ("No {} or pericarditis; atrial flutter.", ["no PERI", "AFLT"]),
+    ("{} is absent, but atrial flutter is present.", ["AFLT"]),
+    ("Low voltage. {}: absent. Atrial flutter: present.", ["LVOLT", "AFLT"]),
+    ("Low voltage, {} unlikely, atrial flutter.", ["LVOLT", "AFLT"]),
+    ("Low voltage and pericarditis are seen; {} is not present.", ["LVOLT", "PERI"]),
+    ("Weder {} noch Perikarditis. Vorhofflattern.", ["no PERI", "AFLT"]),
+    ("{} liegt nicht vor. Niedervoltage.", ["LVOLT"]),
+]
+
+
+@pytest.mark.parametrize(("frame", "others"), BESIDE_OTHERS)
+@pytest.mark.parametrize(("code", "term"), [(code, term) for code, term in ENGLISH.items() if code != "LNGQT"])
+def test_no_flips_a_finding_and_none_beside_it(code, term, frame, others):
+    others = [other for other in others if other.removeprefix("no ") != code]
+    assert set(others) | set(denied(code)) <= set(found(frame.format(term)))
+    assert len(found(frame.format(term))) <= len(others) + 2
+
+
 @pytest.mark.parametrize(
     "frame", ["possible {}", "Cannot rule out {}.", "{} cannot be excluded", "{} is not excluded", "Consider {}"]
 )
@@ -184,7 +209,28 @@ def test_what_cannot_be_ruled_out_is_possible_and_not_denied(code, term, frame):
         ("regular rhythm, no p-wave detected right type", "RAX"),
         ("Atrial fibrillation is no longer present.", "no AFIB"),
         ("Vorhofflimmern ohne ST-Hebung. Kein Hinweis auf Ischämie oder Infarkt.", "AFIB, no STE, no ISC, no MI"),
+        ("Voltage criteria for LVH are not met.", "no LVH"),
+        ("No pathologic ST changes. No abnormal Q waves.", "no STC, no QWAVE"),
+        ("No ischemic ST-T changes.", "no ISC, no STC, no TC"),
+        ("No Q waves to suggest old infarction.", "no QWAVE, no MI[old]"),
+        ("There are no Q waves, and the R wave progression is poor.", "no QWAVE, PRWP"),
+        ("No pacemaker spikes.", "no PACE"),
+        ("Atrial fibrillation with absent P waves.", "AFIB"),
+        ("LBBB, absent Q waves in V1, LVH unlikely.", "CLBBB, no QWAVE, no LVH"),
+        ("It is unlikely that LVH is present.", "no LVH"),
+        ("Q waves and ST elevation are absent.", "no QWAVE, no STE"),
+        ("Pericarditis was considered but is unlikely.", "no PERI"),
+        ("Atrial fibrillation: no. Low voltage: yes.", "no AFIB, LVOLT"),
+        ("Sinus rhythm has replaced atrial fibrillation.", "SR, no AFIB"),
+        ("Weder ST-Hebung noch ST-Senkung, kein AV-Block II oder III", "no STE, no STD, no 2AVB, no 3AVB"),
+        ("Hinweise auf einen Vorderwandinfarkt finden sich nicht.", "no MI[anterior]"),
+        ("The ECG is not normal.", "ABN"),
         # What looks like denial.
+        ("No doubt about the acute anterior infarct.", "MI[anterior;acute]"),
+        ("ST elevation, not present on the previous tracing", "STE"),
+        ("ST elevation V2-V3, not diagnostic of infarction", "STE"),
+        ("LBBB, therefore ischemia cannot be assessed", "CLBBB"),
+        ("Sinus rhythm, no acute changes and a previous inferior infarct", "SR, MI[inferior;old]"),
         ("No significant change since the prior tracing. Sinus rhythm.", "SR"),
         ("Sinus rhythm, not only with PVCs but also with LBBB.", "SR, PVC, CLBBB"),
         ("No other abnormality.", "NORM"),
@@ -197,6 +243,13 @@ def test_what_cannot_be_ruled_out_is_possible_and_not_denied(code, term, frame):
         ("inferiorer infarkt     wahrscheinlich alt", "MI[inferior;old]"),
         ("avvikande qrs(t) förlopp    inferior infarkt bör övervägas", "ABQRS, MI[inferior;possible]"),
         ("PVC(s) or aberrant ventricular conduction", "PVC[possible]"),
+        (
+            "Atrial fibrillation with premature ventricular or aberrantly conducted complexes",
+            "AFIB, PVC[possible]",
+        ),
+        ("Q waves raising the possibility of an old infarct", "QWAVE, MI[old;possible]"),
+        ("NSTEMI cannot be excluded.", "MI[acute;possible]"),
+        ("STEMI cannot be excluded.", "MI[acute;possible], STE[possible]"),
         ("Possible LVH, left axis deviation.", "LVH[possible], LAX"),
         ("Poor R wave progression - probable normal variant", "PRWP"),
         ("myocardial ischaemia is likely", "ISC[possible]"),
@@ -207,6 +260,8 @@ def test_what_cannot_be_ruled_out_is_possible_and_not_denied(code, term, frame):
         ("Inferior and lateral infarct", "MI[lateral,inferior]"),
         ("Ischemia in V5-6.", "ISC[lateral]"),
         ("Anterior STEMI.", "MI[anterior;acute], STE"),
+        ("Acute ST-elevation myocardial infarction of the inferior wall.", "MI[inferior;acute], STE"),
+        ("Non-ST elevation myocardial infarction, lateral.", "MI[lateral;acute]"),
         ("myocardial infarction of uncertain age cannot be excluded", "MI[undetermined;possible]"),
         (
             "Inferior ST elevation, CONSIDER ACUTE INFARCT. Lateral T wave changes may be due to myocardial ischemia",
@@ -220,6 +275,9 @@ def test_what_cannot_be_ruled_out_is_possible_and_not_denied(code, term, frame):
         # Lists that share a head or a subject.
         ("left anterior and posterior fascicular block", "LAFB, LPFB"),
         ("Left and right atrial enlargement", "LAE, RAE"),
+        ("Sinus/ectopic atrial rhythm", "SR, SVARR"),
+        ("Premature complexes, atrial and ventricular", "PAC, PVC"),
+        ("Biventricular hypertrophy", "LVH, RVH"),
         ("atrial fibrillation/flutter", "AFIB, AFLT"),
         ("st segments are depressed and t waves inverted in v4,5,6", "STD, TINV"),
         ("t waves are low or flat in i and inverted in avl", "LOWT, TINV"),
@@ -246,7 +304,13 @@ def test_what_cannot_be_ruled_out_is_possible_and_not_denied(code, term, frame):
         ),
         ("intraventr. leitungsstörung path. ekg", "IVCD, ABN"),
         ("Edit: NORM 100, schlechte Qualität V2", "NORM, QUAL"),
+        ("LAE, RAE, PRWP, NSSTTW, 1st deg AVB", "LAE, RAE, PRWP, STC, TC, 1AVB"),
+        ("periphere Niedervoltage, keine Endstreckenveränderungen", "LVOLT, no STC, no TC"),
         # What models and other authors write.
+        ("AF w/ RVR.", "AFIB, TACH"),
+        ("Paced ventricular rhythm.", "PACE"),
+        ("Multifocal atrial tachycardia.", "SVTAC"),
+        ("Low amplitude T waves.", "LOWT"),
         ("Third-degree AV block. Mobitz type II block. Wenckebach.", "3AVB, 2AVB"),
         ("A-fib with controlled rate. Torsades de pointes.", "AFIB, VT"),
         ("QTc prolonged at 480 ms. PR interval is normal.", "LNGQT"),
@@ -328,6 +392,8 @@ def test_what_is_no_text_or_no_language_is_refused():
         "v1,2,3 ",
         "v1 - ",
         "t wave st ",
+        "q ",
+        "no infarct, ",
         "infarct old anterior, ",
         "sinusvorhof",
         "a",
@@ -336,9 +402,9 @@ def test_what_is_no_text_or_no_language_is_refused():
 )
 def test_a_long_text_takes_time_in_proportion(part):
     text = part * (100_000 // len(part))
-    start = time.perf_counter()
+    start = time.process_time()  # of this process: other work on the machine counts nothing
     find_findings(text, "en")
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1
 
 
 @pytest.mark.parametrize("code", sorted(FINDING_CLASSES))

@@ -95,13 +95,14 @@ def test_leads_are_taken_by_name_and_flat_or_absent_ones_left_out():
     assert measure(ecg[10:11], 500, ["V5"]).heart_rate_bpm == pytest.approx(75, rel=0.02)
 
 
-@pytest.mark.parametrize("kind", ["flat", "invalid", "short", "noise", "wander", "one beat"])
+@pytest.mark.parametrize("kind", ["flat", "invalid", "short", "empty", "noise", "wander", "one beat"])
 def test_nothing_is_measured_where_there_is_no_rhythm(kind):
     rng = np.random.default_rng(3)
     ecg = {
         "flat": np.zeros((12, 5000)),
         "invalid": np.full((12, 5000), np.nan),
         "short": made_ecg([0.4, 1.0], seconds=1.5),
+        "empty": np.zeros((12, 0)),
         "noise": rng.normal(0, 0.1, (12, 5000)),
         "wander": np.cumsum(rng.normal(0, 0.02, (12, 5000)), axis=1),
         "one beat": made_ecg([5.0], noise=0),
@@ -236,6 +237,10 @@ def test_hedged_and_denied_findings_and_regular_rhythms_under_fibrillation_are_n
         ("rapid ventricular response 166 bpm", [166]),
         ("atrial fibrillation, rate 101 per minute", [101]),
         ("sinusrhythmus hf 70", [70]),
+        ("a rate of approximately 72", [72]),
+        ("sinus rhythm at 75 beats/min", [75]),
+        ("Sinusrhythmus, 72 Schläge pro Minute", [72]),
+        ("hjärtfrekvens 64", [64]),
         ("atrial rate = 82/min., ventricular rate = 38/min", [38]),
         ("sinus rhythm, 98/min. with complete heart block and ventricular escape rate of 40/min.", [98, 40]),
         ("vorhof:ca. hf:265 linkstyp", []),

@@ -101,6 +101,15 @@ def test_an_acute_infarction_of_the_draft_alone_is_a_critical_hallucination():
     assert report_truth(OLD_MI, NORMAL).critical_hallucinated == set()
 
 
+def test_an_infarction_wrongly_said_to_be_acute_is_hallucinated_and_not_correct():
+    truth = report_truth([Finding("MI", ("inferior",), "acute")], OLD_MI)
+    assert truth.hallucinated == {"MI"}
+    assert truth.correct == {"MI:inferior"}
+    # A statement without an age says no other than the reference.
+    assert report_truth(ACUTE_MI, OLD_MI, [Finding("MI")]).critical_hallucinated == {"MI"}
+    assert report_truth(ACUTE_MI, NORMAL, [Finding("MI")]).critical_hallucinated == set()
+
+
 def test_implications_name_findings_and_end():
     assert set(_IMPLIES) | {code for codes in _IMPLIES.values() for code in codes} | _PATHOLOGICAL <= set(
         FINDING_CLASSES
