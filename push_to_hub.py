@@ -39,7 +39,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     of_model.add_argument("--license", default="other", metavar="ID", help="for the card (default: other)")
     of_model.add_argument("--language", default="en", metavar="CODE", help="of the reports, for the card (default: en)")
-    results_help = "quality.json files that `meit-ecg benchmark` wrote of this model, for the card"
+    results_help = "results.json files that `meit-ecg benchmark` wrote of this model, for the card"
     of_model.add_argument("--results", nargs="+", default=[], metavar="FILE", help=results_help)
     of_model.add_argument(
         "--without-logits-file",

@@ -76,7 +76,7 @@ def prepare_model(
         text_model_id: the backbone's Hub id, where the folder does not name it.
         license_name: for the card's metadata, an identifier that the Hub knows.
         language: of the reports, for the card's metadata.
-        results: files `quality.json` that `meit-ecg benchmark` wrote of this model, for the card.
+        results: files `results.json` that `meit-ecg benchmark` wrote of this model, for the card.
 
     Raises:
         UploadError: the folder is absent or incomplete, a file is a pickle or no valid JSON, weights hold NaN
@@ -261,4 +261,4 @@ def _results(results: Sequence[str | Path], paths: dict[str, Path], repo_id: str
     if not results:
         return []
     digests = {name: sha256_of(path) for name, path in paths.items() if path.suffix == ".safetensors"}
-    return [read_results(path, digests, repo_id) for path in results]
+    return [result for path in results for result in read_results(path, digests, repo_id)]

@@ -178,24 +178,32 @@ class ReportDrafter:
         self, pending: list[tuple[Draft, torch.Tensor | None]], max_new_tokens: int, generation: dict
     ) -> Iterator[Draft]:
         ecgs = [values for _, values in pending if values is not None]
-        reports = iter(())
-        if ecgs:
-            # Every text is the same prompt, so there is nothing to pad.
-            input_ids = self._prompt.expand(len(ecgs), -1).to(self.model.device)
-            generated = self.model.generate(
-                input_ids=input_ids,
-                attention_mask=torch.ones_like(input_ids),
-                ecg_values=torch.cat(ecgs).to(self.model.device),
-                max_new_tokens=max_new_tokens,
-                eos_token_id=end_tokens(self.model, self.processor),
-                pad_token_id=self.processor.tokenizer.pad_token_id,
-                **{"do_sample": False, "num_beams": 1, **generation},
-            )
-            if not self.model.config.is_encoder_decoder:  # whose decoder begins with the report
-                generated = generated[:, input_ids.shape[1] :]
-            reports = iter(self.processor.batch_decode(generated, skip_special_tokens=True))
+        reports = iter(self.draft_values(torch.cat(ecgs), max_new_tokens, **generation) if ecgs else ())
         for draft, values in pending:
-            yield draft if values is None else dataclasses.replace(draft, report=next(reports).strip())
+            yield draft if values is None else dataclasses.replace(draft, report=next(reports))
+
+    def draft_values(self, ecg_values: torch.Tensor, max_new_tokens: int = 256, **generation) -> list[str]:
+        """Draft a report for each ECG that the feature extractor has prepared, in one forward pass.
+
+        Args:
+            ecg_values: float32 (ECGs, 12, samples), as of `ECGFeatureExtractor`.
+            max_new_tokens: length of a report in tokens at most.
+            **generation: further arguments of `generate`; greedy decoding by default.
+        """
+        # Every text is the same prompt, so there is nothing to pad.
+        input_ids = self._prompt.expand(len(ecg_values), -1).to(self.model.device)
+        generated = self.model.generate(
+            input_ids=input_ids,
+            attention_mask=torch.ones_like(input_ids),
+            ecg_values=ecg_values.to(self.model.device),
+            max_new_tokens=max_new_tokens,
+            eos_token_id=end_tokens(self.model, self.processor),
+            pad_token_id=self.processor.tokenizer.pad_token_id,
+            **{"do_sample": False, "num_beams": 1, **generation},
+        )
+        if not self.model.config.is_encoder_decoder:  # whose decoder begins with the report
+            generated = generated[:, input_ids.shape[1] :]
+        return [report.strip() for report in self.processor.batch_decode(generated, skip_special_tokens=True)]
 
 
 def end_tokens(model: PreTrainedModel, processor: ECGProcessor) -> list[int]:

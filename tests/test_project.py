@@ -33,6 +33,7 @@ ARROWS = {
     "training": {"modeling_meit", "processing", "dataset_builder", "reporting"},
     "reporting": {"modeling_meit", "processing", "dataset_builder", "evaluation"},
     "publishing": {"dataset_builder", "evaluation", "reporting"},
+    "tasks": {"processing", "dataset_builder", "evaluation", "reporting"},
 }
 
 
@@ -202,7 +203,8 @@ def test_the_wheel_holds_code_prompts_card_and_recipes(tmp_path):
     names = set(zipfile.ZipFile(wheel).namelist())
     expected = {str(path.relative_to(ROOT)) for package in PACKAGES for path in (ROOT / package).glob("*.py")}
     expected |= {f"{name}.py" for name in SCRIPTS}
-    expected |= {str(path.relative_to(ROOT)) for path in (ROOT / "dataset_builder").glob("*.txt")}
+    files = [("dataset_builder", "*.txt"), ("evaluation", "*.txt"), ("evaluation", "*.html"), ("tasks", "*.js")]
+    expected |= {str(path.relative_to(ROOT)) for package, kind in files for path in (ROOT / package).glob(kind)}
     assert expected <= names
     data = {name.partition(".data/data/")[2] for name in names}
     assert {"share/meit-ecg/model_card.md"} | {

@@ -73,60 +73,120 @@ def test_the_card_loads_the_class_that_the_folder_holds(adapter, is_encoder_deco
     assert ('inputs["input_ids"].shape[1] :]' in card) != is_encoder_decoder
 
 
+def interval(estimate, low, high):
+    return {"estimate": estimate, "low": low, "high": high}
+
+
 FIGURE = {
-    "right": {"estimate": 0.5, "low": 0.4, "high": 0.6},
-    "other": {"estimate": 0.25, "low": 0.2, "high": 0.3},
-    "gap": {"estimate": 0.25, "low": 0.15, "high": 0.35},
+    "right": interval(0.5, 0.4, 0.6),
+    "other": interval(0.25, 0.2, 0.3),
+    "flat": interval(0.1, 0.1, 0.1),
+    "gap_other": interval(0.25, 0.15, 0.35),
+    "gap_flat": interval(0.4, 0.3, 0.5),
 }
+UNDEFINED = {"right": interval(None, None, None), "other": None, "flat": None, "gap_other": None, "gap_flat": None}
 
 
 @pytest.fixture
 def results(adapter, tmp_path):
-    """Figures as `meit-ecg benchmark` writes them of the adapter."""
-    content = {
-        "settings": {
-            "model": {"name": str(adapter), "weights": {
-                path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in adapter.glob("*.safetensors")
-            }},
-            "text_model": "/home/me/SmolLM2",
-            "ecgs": "0123",
-            "max_new_tokens": 64,
-            "instruction": "Write the report for this 12-lead ECG.",
-            "dtype": "torch.bfloat16",
-            "instructions_version": "1",
-            "seed": 0,
+    """Figures as `meit-ecg benchmark` writes them of the adapter, beside a baseline's and another model's."""
+    model = {
+        "kind": "model",
+        "model": {"name": str(adapter), "weights": {
+            path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in adapter.glob("*.safetensors")
+        }},
+        "text_model": "/home/me/SmolLM2",
+        "max_new_tokens": 64,
+        "instruction": "Write the report for this 12-lead ECG.",
+        "dtype": "torch.bfloat16",
+        "figures": {
+            "BLEU-4": FIGURE,
+            "loss (nats per report)": FIGURE,
+            "ROUGE-L": FIGURE,
+            "hallucination rate": FIGURE,
+            "critical-miss rate": UNDEFINED,
         },
-        "data": {"dataset": "meit-ecg", "config": "ptb-xl", "split": "test"},
-        "records": 207,
-        "patients": 205,
+        "signal": {"checked": 120, "contradicted": 7},
+        "reads_the_ecg": True,
         "verdict": "It reads the ECG.",
-        "figures": {"BLEU-4": FIGURE, "loss (nats per report)": FIGURE, "ROUGE-L": FIGURE},
     }  # fmt: skip
-    path = tmp_path / "quality.json"
+    of_another = {"model": {"name": "another", "weights": {"adapter_model.safetensors": "0" * 64}}}
+    systems = {
+        "ours": model,
+        "most frequent report": model | {"kind": "baseline", "model": None, "verdict": "A baseline."},
+        "another": model | of_another | {"verdict": "Another model."},
+    }
+    data = {"dataset": "meit-ecg", "config": "ptb-xl", "split": "test", "records": 207, "patients": 205}
+    content = {
+        "format_version": 1,
+        "seed": 0,
+        "settings": {},
+        "tasks": {
+            "quality/ptb-xl": {"task": "quality", "data": data, "systems": systems},
+            "noise/ptb-xl": {"task": "noise", "data": data, "systems": {"ours": {"kind": "model"}}},
+        },
+    }
+    path = tmp_path / "results.json"
     write_json(path, content)
     return path
 
 
+def change(path, **changes):
+    """Change what the results say of the adapter in the task `quality`; None takes a key away."""
+    content = read_json(path)
+    system = content["tasks"]["quality/ptb-xl"]["systems"]["ours"]
+    for key, value in changes.items():
+        if value is None:
+            del system[key]
+        else:
+            system[key] = value
+    write_json(path, content)
+
+
 def test_results_stand_in_the_card_with_their_conditions(adapter, results):
     card = contents(prepare_model(adapter, REPO, results=[results]))["README.md"].decode()
-    assert "**meit-ecg, config ptb-xl, split test**: records 207, patients 205, max_new_tokens 64" in card
-    assert "| BLEU-4 | 0.500 | 0.250 | +0.250 (+0.150 to +0.350) |" in card
-    assert "It reads the ECG." in card
-    assert "/home/me" not in card
+    assert "**meit-ecg, config ptb-xl, split test**: task quality, records 207, patients 205, max_new_tokens 64" in card
+    head = "| | right ECG | gap to another patient's ECG | gap to a flat line |"
+    gaps = "+0.250 (+0.150 to +0.350) | +0.400 (+0.300 to +0.500) |"
+    for line in (
+        head,
+        f"| BLEU-4 | 0.500 (0.400 to 0.600) | {gaps}",
+        f"| hallucination rate | 0.500 (0.400 to 0.600) | {gaps}",
+        "| critical-miss rate | n/a | n/a | n/a |",
+        "Of 120 statements that can be measured, the signal contradicts 7.",
+        "It reads the ECG.",
+    ):
+        assert f"\n{line}\n" in card
+    for words in ("/home/me", "A baseline.", "Another model."):
+        assert words not in card
     data = ModelCard(card).data
-    assert data.metrics == ["bleu", "loss", "rouge"]
+    assert data.metrics == ["bleu", "loss", "rouge", "hallucination rate"]
     found = {result.metric_name: result for result in data.eval_results}
-    assert len(found) == 9
+    assert len(found) == 12
     best = found["BLEU-4, right ECG"]
     assert (best.metric_type, best.metric_value) == ("bleu", 0.5)
     assert (best.dataset_type, best.dataset_config, best.dataset_split) == ("meit-ecg", "ptb-xl", "test")
     assert best.dataset_args["records"] == 207
-    assert found["BLEU-4, gap, right minus other"].metric_value == 0.25
+    assert found["BLEU-4, gap to another patient's ECG"].metric_value == 0.25
+
+
+def test_each_task_that_measured_the_model_stands_in_the_card(adapter, results):
+    content = read_json(results)
+    quality = content["tasks"]["quality/ptb-xl"]
+    data = quality["data"] | {"config": "mimic-iv-ecg", "records": 98}
+    content["tasks"]["zero_shot/mimic-iv-ecg"] = quality | {"task": "zero_shot", "data": data}
+    write_json(results, content)
+    card = contents(prepare_model(adapter, REPO, results=[results]))["README.md"].decode()
+    assert "config mimic-iv-ecg, split test**: task zero_shot, records 98" in card
+    assert card.count("| BLEU-4 |") == 2
+    configs = [result.dataset_config for result in ModelCard(card).data.eval_results]
+    assert (configs.count("ptb-xl"), configs.count("mimic-iv-ecg")) == (12, 12)
 
 
 def test_results_without_their_data_say_so(adapter, results):
     content = read_json(results)
-    del content["data"]
+    for key in ("dataset", "config", "split"):
+        content["tasks"]["quality/ptb-xl"]["data"][key] = None
     write_json(results, content)
     card = contents(prepare_model(adapter, REPO, results=[results]))["README.md"].decode()
     assert "**not recorded, config not recorded, split not recorded**" in card
@@ -135,21 +195,40 @@ def test_results_without_their_data_say_so(adapter, results):
 def test_results_of_another_model_are_refused(adapter, results):
     (adapter / "adapter_model.safetensors").write_bytes((adapter / "check_logits.safetensors").read_bytes())
     assert "figures of another model" in refusal(adapter, results=[results])
-    content = read_json(results)
-    content["settings"]["model"]["name"] = REPO  # a folder that has the repository's name
-    write_json(results, content)
+    model = read_json(results)["tasks"]["quality/ptb-xl"]["systems"]["ours"]["model"]
+    change(results, model=model | {"name": REPO})  # a folder that has the repository's name
     assert "figures of another model" in refusal(adapter, results=[results])
-    content["settings"]["model"]["weights"] = {}  # loaded from the repository itself
-    write_json(results, content)
+    change(results, model={"name": REPO, "weights": {}})  # loaded from the repository itself
     prepare_model(adapter, REPO, results=[results])
 
 
-@pytest.mark.parametrize("key", ["settings", "figures", "records", "verdict"])
-def test_other_files_are_no_results(adapter, results, key):
+def test_results_of_other_tasks_alone_are_refused(adapter, results):
     content = read_json(results)
-    del content[key]
+    del content["tasks"]["quality/ptb-xl"]
     write_json(results, content)
-    assert "not a quality.json that `meit-ecg benchmark` wrote" in refusal(adapter, results=[results])
+    assert "or of none in the tasks quality and zero_shot" in refusal(adapter, results=[results])
+
+
+@pytest.mark.parametrize("key", ["model", "figures", "signal", "verdict", "dtype"])
+def test_results_that_lack_something_are_refused(adapter, results, key):
+    change(results, **{key: None})
+    assert "not a results.json that `meit-ecg benchmark` wrote" in refusal(adapter, results=[results])
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['{"settings": {}, "figures": {}, "verdict": ""}', '{"id": "1"}\n{"id": "2"}\n', "[]", '"results"', "", "\xff"],
+)
+def test_files_of_other_kinds_are_refused(adapter, tmp_path, text):
+    path = tmp_path / "quality.json"
+    path.write_text(text, encoding="latin-1")
+    assert "not a results.json that `meit-ecg benchmark` wrote" in refusal(adapter, results=[path])
+
+
+@pytest.mark.parametrize("version", [2, "1", None])
+def test_results_of_another_format_are_refused(adapter, results, version):
+    write_json(results, read_json(results) | {"format_version": version})
+    assert f"results of format {version!r}, expected 1" in refusal(adapter, results=[results])
 
 
 def test_without_results_the_card_says_so(adapter):
