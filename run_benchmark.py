@@ -93,6 +93,9 @@ def main(argv: list[str] | None = None) -> int:
     except (OSError, ValueError, ImportError, DatasetBuildError, JudgeUnavailableError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print(f"interrupted; the same command goes on with what is in {arguments.output}", file=sys.stderr)
+        return 130
     if results is not None:
         print(result_tables(results))
         for note in results["notes"]:

@@ -404,7 +404,8 @@ def test_a_long_text_takes_time_in_proportion(part):
     text = part * (100_000 // len(part))
     start = time.process_time()  # of this process: other work on the machine counts nothing
     find_findings(text, "en")
-    assert time.process_time() - start < 1
+    # It takes half a second; where the time grows with the square of the length, minutes.
+    assert time.process_time() - start < 20
 
 
 @pytest.mark.parametrize("code", sorted(FINDING_CLASSES))
