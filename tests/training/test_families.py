@@ -244,5 +244,6 @@ def test_it_loads_by_its_remote_code(trained, tmp_path):
 
 def test_the_benchmark_runs(trained, dataset, tmp_path, capsys):
     command = ["--model", str(trained.result.folder), "--dataset", str(dataset), "--output", str(tmp_path)]
-    assert run_benchmark.main([*command, "--max-new-tokens", "4"]) == 0
+    # METEOR needs WordNet, which not every machine has.
+    assert run_benchmark.main([*command, "--max-new-tokens", "4", "--no-meteor"]) == 0
     assert "4 records of 4 patients" in capsys.readouterr().out
