@@ -9,7 +9,7 @@ from tqdm import tqdm
 from .kept_results import KeptResults, Key
 from .processes import Processes
 from .showing import Row, Showing
-from .systems import System
+from .systems import ModelSystem, System
 
 
 class Drafting:
@@ -46,8 +46,8 @@ class Drafting:
         return self._all(self._drafts, showing, self.system.draft)
 
     def losses(self, showing: Showing) -> list[tuple[float, int]] | None:
-        """Nats and tokens of each record's report; None where the system has no probabilities."""
-        if self.system.kind != "model":
+        """Nats and tokens of each record's report; None of a baseline, which has no probabilities."""
+        if not isinstance(self.system, ModelSystem):
             return None
         return self._all(self._losses, showing, self.system.losses)
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from evaluation.bootstrap import Interval, resample
+from evaluation.grounding import RIGHT
 from evaluation.noise import PERTURBATIONS, Perturbation, perturb
 
 from . import showing
@@ -95,4 +96,4 @@ def _plot(
             point = (perturbation.level_text or perturbation.kind, conditions[perturbation.name][metric])
             curves.setdefault(perturbation.kind, {}).setdefault(system, []).append(point)
     title = f"{records.config or records.dataset}, {records.split} split, {len(records.ids)} records"
-    plot_robustness(curves, {system: of["right"][metric] for system, of in figures.items()}, metric, title, path)
+    plot_robustness(curves, {system: of[RIGHT][metric] for system, of in figures.items()}, metric, title, path)

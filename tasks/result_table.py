@@ -12,7 +12,8 @@ from typing import Any
 from evaluation.finding_classes import FINDING_CLASSES
 from evaluation.grounding import LOSS, LOSS_PER_REPORT, LOWER_IS_BETTER, RIGHT
 
-FORMAT_VERSION = 1
+from .results import FORMAT_VERSION
+
 WORDS = (
     *(f"BLEU-{order}" for order in range(1, 5)),
     "METEOR",

@@ -38,9 +38,6 @@ class System(Protocol):
     def draft(self, rows: Sequence[Row]) -> list[str]:
         """A report for the ECG of each row."""
 
-    def losses(self, rows: Sequence[Row]) -> list[tuple[float, int]] | None:
-        """Nats and tokens of each row's own report, given its ECG; None where the system has no probabilities."""
-
 
 class ModelSystem:
     """A trained model.
@@ -80,7 +77,7 @@ class ModelSystem:
         return self._drafter.draft_values(torch.cat(values), self._max_new_tokens)
 
     def losses(self, rows: Sequence[Row]) -> list[tuple[float, int]]:
-        """As `System.losses`, under the instruction that training drew for the record."""
+        """Nats and tokens of each row's own report, given its ECG, under the instruction that training drew for it."""
         nats, tokens = report_losses(self._drafter.model, self._collate, [rows])
         return [(float(loss), int(count)) for loss, count in zip(nats, tokens, strict=True)]
 
@@ -138,9 +135,6 @@ class LanguageModelAlone:
             self._report = self._generate()
         return [self._report] * len(rows)
 
-    def losses(self, rows: Sequence[Row]) -> None:
-        """Not measured: the text of its losses would be another one than the model's."""
-
     @torch.no_grad()
     def _generate(self) -> str:
         tokenizer = self._drafter.processor.tokenizer
@@ -184,9 +178,6 @@ class MostFrequentReport:
         """As `System.draft`."""
         return [self._report] * len(rows)
 
-    def losses(self, rows: Sequence[Row]) -> None:
-        """None: it has no probabilities."""
-
 
 class NearestNeighbour:
     """The report of the training record whose ECG is the most alike (`evaluation.ecg_features`).
@@ -211,9 +202,6 @@ class NearestNeighbour:
     def draft(self, rows: Sequence[Row]) -> list[str]:
         """As `System.draft`."""
         return [self._neighbours.report(_features(row)) for row in rows]
-
-    def losses(self, rows: Sequence[Row]) -> None:
-        """None: it has no probabilities."""
 
 
 def _features(row: Row) -> np.ndarray:
